@@ -1,0 +1,39 @@
+# Each target makes .venv when it is missing; nothing else needs to be set up.
+#   make demo [DATA=folder]   draw scans (or read a folder of them), pre-train a narrow network, open demo/report.html
+#   make test                 all tests             make lint     ruff and mypy
+#   make format               ruff's formatting     make bench    every benchmark (long)
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+THREADS ?= 1
+
+.PHONY: demo test lint format bench clean
+demo: $(READY)
+	$(BIN)/python -m universal_model_components demo --output demo $(if $(DATA),--data "$(DATA)")
+
+test: $(READY)
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -n auto --dist loadscope tests
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)
+	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+$(READY): setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info
