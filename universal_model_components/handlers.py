@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ignite handlers of a training run: its record of losses, its alarms, its best model and its panels.
+
+What a run must remember over a restart has a `state_dict`, and is named in `checkpoints.TrainingCheckpoint`'s objects.
+Files are written by rank 0 alone, beside and then renamed.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from ignite.engine import Events
+from ignite.handlers import EarlyStopping, ProgressBar
+from torch import nn
+
+from .checkpoints import write_atomically
+
+logger = logging.getLogger(__name__)
+
+
+def loss_values(output: list[dict[str, Any]]) -> dict[str, float]:
+    """Return "loss" and every "loss_<part>" of a trainer's decollated output, as numbers."""
+    return {name: float(value) for name, value in output[0].items() if name.startswith("loss")}
+
+
+class LossRecorder:
+    """Mean of each loss over an epoch: into `engine.state.metrics` for the trackers, and a row of a CSV file.
+
+    Attach it to the trainer after the validation handler, so that the row has the epoch's validation metrics.
+
+    Args:
+        file: the CSV; columns epoch, step, seconds, lr_<part>, loss, loss_<part>, and the validator's metrics.
+        validator: the engine whose metrics are added, or None.
+    """
+
+    def __init__(self, file: str, validator: Any = None) -> None:
+        self.file = Path(file)
+        self.validator = validator
+        self.rows: list[dict[str, float]] = []
+        self.sums: dict[str, float] = {}
+        self.batches = 0
+        self.started = time.monotonic()
+
+    def attach(self, engine: Any) -> None:
+        """Record every iteration and every epoch of `engine`."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rows so far and the sums of the running epoch."""
+        return {"rows": self.rows, "sums": self.sums, "batches": self.batches}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state_dict`'s result."""
+        self.rows, self.sums, self.batches = list(state["rows"]), dict(state["sums"]), int(state["batches"])
+
+    def _start(self) -> None:
+        self.started = time.monotonic()
+
+    def _add(self, engine: Any) -> None:
+        for name, value in loss_values(engine.state.output).items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.batches += 1
+
+    def _finish(self, engine: Any) -> None:
+        ranks = idist.get_world_size()
+        means = {name: float(idist.all_reduce(total / self.batches)) / ranks for name, total in self.sums.items()}
+        engine.state.metrics.update(means)
+        row = {"epoch": engine.state.epoch, "step": engine.state.iteration, "seconds": time.monotonic() - self.started}
+        row |= {f"lr_{group['name']}": float(group["lr"]) for group in engine.optimizer.param_groups}
+        row |= means
+        if self.validator is not None:
+            row |= {name: float(value) for name, value in self.validator.state.metrics.items()}
+        self.rows.append(row)
+        self.sums, self.batches = {}, 0
+        if idist.get_rank() == 0:
+            self._write()
+
+    def _write(self) -> None:
+        columns = list(dict.fromkeys(name for row in self.rows for name in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_atomically(self.file, lambda path: path.write_text(text.getvalue()))
+
+
+class TrainingAlarm:
+    """Name a loss that is not finite, and stop; name a restoration that has collapsed to a constant, and go on.
+
+    A restoration counts as collapsed when, over `patience` iterations on end, the standard deviation within the
+    restored cubes stays under `tolerance` of that within the originals. A learning rate of 1 with β = 10 can do that.
+
+    Args:
+        patience: iterations on end.
+        tolerance: share of the originals' standard deviation.
+        warn: called with the one line; the log by default.
+    """
+
+    def __init__(self, patience: int = 20, tolerance: float = 0.02, warn: Callable[[str], Any] | None = None) -> None:
+        self.patience, self.tolerance = patience, tolerance
+        self.warn = logger.warning if warn is None else warn
+        self.constant_iterations = 0
+
+    def attach(self, engine: Any) -> None:
+        """Look at every iteration of `engine`; attach it before whatever writes checkpoints."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def state_dict(self) -> dict[str, int]:
+        """Return how long the output has been constant."""
+        return {"constant_iterations": self.constant_iterations}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go on from `state_dict`'s result."""
+        self.constant_iterations = int(state["constant_iterations"])
+
+    def __call__(self, engine: Any) -> None:
+        """Check the iteration's losses and its restored cubes."""
+        losses = loss_values(engine.state.output)
+        wrong = {name: value for name, value in losses.items() if not math.isfinite(value)}
+        if wrong:
+            rates = {group["name"]: group["lr"] for group in engine.optimizer.param_groups}
+            message = (
+                f"non-finite loss at step {engine.state.iteration}: {wrong}, learning rates {rates}; "
+                "lower learning_rate, set gradient_clip or warmup_steps, or use modern.json"
+            )
+            logger.error(message)
+            raise FloatingPointError(message)
+        restored = torch.stack([torch.sigmoid(o["pred"].float()) for o in engine.state.output]).flatten(1)
+        original = torch.stack([o["label"] for o in engine.state.output]).flatten(1)
+        spread = float(restored.std(dim=1).mean() / original.std(dim=1).mean().clamp_min(1e-6))
+        self.constant_iterations = self.constant_iterations + 1 if spread < self.tolerance else 0
+        if self.constant_iterations == self.patience:
+            self.warn(
+                f"collapse at step {engine.state.iteration}: the restored cubes have been constant for {self.patience} "
+                f"steps (their spread is {spread:.2%} of the originals'); lower learning_rate, set gradient_clip or "
+                "warmup_steps, or use modern.json"
+            )
+
+
+class BestModel:
+    """Write the network's plain state dict whenever the validator's key metric is the best so far.
+
+    Args:
+        network: what is written; not the wrapped or compiled one, so that names stay plain.
+        file: `models/model.pt`; loads with `weights_only=True`.
+    """
+
+    def __init__(self, network: nn.Module, file: str) -> None:
+        self.network, self.file = network, Path(file)
+        self.validator: Any = None
+
+    def attach(self, engine: Any) -> None:
+        """Watch `engine`, a MONAI evaluator with a key metric."""
+        self.validator = engine
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best metric so far and its epoch, as the evaluator holds them."""
+        state = self.validator.state
+        return {"best_metric": float(state.best_metric), "best_metric_epoch": int(state.best_metric_epoch)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Give the evaluator its best metric back."""
+        for name, value in state.items():
+            setattr(self.validator.state, name, value)
+
+    def __call__(self, engine: Any) -> None:
+        """Write the model when this epoch is the best one."""
+        if engine.state.best_metric_epoch == engine.state.epoch and idist.get_rank() == 0:
+            state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+            write_atomically(self.file, lambda path: torch.save(state, path))
+
+
+class EarlyStop:
+    """Ignite's early stopping on one of the validator's metrics, lower is better; attach it to the trainer.
+
+    Args:
+        validator: the engine with the metric.
+        metric: its name.
+        patience: validations without a new best; 0 is off.
+        interval: epochs between validations.
+    """
+
+    def __init__(self, validator: Any, metric: str, patience: int = 0, interval: int = 1) -> None:
+        self.validator, self.metric, self.patience, self.interval = validator, metric, patience, interval
+        self.handler: EarlyStopping | None = None
+
+    def attach(self, engine: Any) -> None:
+        """Stop `engine` when the metric has not improved for `patience` validations."""
+        if self.patience > 0:
+            self.handler = EarlyStopping(self.patience, lambda _: -self.validator.state.metrics[self.metric], engine)
+            engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self.handler)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the counter and the best score, nothing when off."""
+        return {} if self.handler is None else dict(self.handler.state_dict())
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state_dict`'s result; a run that had been stopped stays stopped."""
+        if self.handler is None or not state:
+            return
+        self.handler.load_state_dict(state)
+        if self.handler.counter >= self.patience:
+            self.handler.trainer.terminate()
+
+
+class Progress:
+    """A progress bar an epoch, with every loss of the last batch."""
+
+    def attach(self, engine: Any) -> None:
+        """Show the progress of `engine`, on rank 0."""
+        if idist.get_rank() == 0:
+            ProgressBar(persist=True, desc="pre-training").attach(engine, output_transform=loss_values)
+
+
+class RestorationPanels:
+    """Draw the first cubes of the validation set, corrupted and restored, every few epochs.
+
+    Args:
+        folder: where `epoch_0001.png` … go.
+        draw: (original, corrupted, restored, file) → None, tensors (B, C, H, W, D) in [0, 1].
+        interval: epochs between panels; 0 is off.
+    """
+
+    def __init__(self, folder: str, draw: Callable[..., Any], interval: int = 1) -> None:
+        self.folder, self.draw, self.interval = Path(folder), draw, interval
+
+    def attach(self, engine: Any) -> None:
+        """Draw the first batch of each of `engine`'s epochs that are due."""
+        if self.interval > 0 and idist.get_rank() == 0:
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def __call__(self, engine: Any) -> None:
+        """Draw the batch that the evaluator has just finished, when it is the epoch's first."""
+        if engine.state.iteration != 1 or engine.state.epoch % self.interval:
+            return
+        output = engine.state.output
+        restored = torch.sigmoid(output["pred"]["restoration"].float())
+        self.folder.mkdir(parents=True, exist_ok=True)
+        file = self.folder / f"epoch_{engine.state.epoch:04d}.png"
+        self.draw(output["label"]["restoration"].cpu(), output["image"].cpu(), restored.cpu(), file)
