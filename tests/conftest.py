@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,3 +33,18 @@ def real_data() -> Path:
 def bundles() -> Path:
     """Folder of the committed bundles."""
     return REPOSITORY / "bundles"
+
+
+@pytest.fixture(scope="session")
+def cube_store(tmp_path_factory) -> Path:
+    """Store of 16×16×16 cubes of six synthetic scans: two CT and two MRI to train on, one of each held out."""
+    from universal_model_components.phantom import write_phantoms
+
+    folder = tmp_path_factory.mktemp("prepared")
+    write_phantoms(folder / "scans", 3, seed=0)
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file"]
+    command += [str(REPOSITORY / "bundles" / "universal_model_pretraining" / "configs" / "prepare.json")]
+    command += ["--bundle_root", str(folder), "--dataset_dir", str(folder / "scans"), "--num_workers", "1"]
+    command += ["--patch_size", "[16,16,16]", "--cubes_per_volume", "{'large':2,'medium':2,'small':4}"]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder / "cubes"

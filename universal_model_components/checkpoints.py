@@ -100,11 +100,13 @@ class TrainingCheckpoint:
 
     def attach(self, engine: Any) -> None:
         """Load when `engine` starts, and save as it goes."""
-        self.objects |= {"trainer": engine, "scaler": engine.scaler}
         engine.add_event_handler(Events.STARTED, self._load)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
         if self.interval > 0:
             engine.add_event_handler(Events.ITERATION_COMPLETED, self._save_within_epoch)
+
+    def _everything(self, engine: Any) -> dict[str, Any]:
+        return {**self.objects, "trainer": engine, "scaler": engine.scaler}
 
     def _save_within_epoch(self, engine: Any) -> None:
         # the last step of an epoch waits for the epoch's validation, else a resumed run would miss it
@@ -114,7 +116,7 @@ class TrainingCheckpoint:
 
     def _save(self, engine: Engine) -> None:
         if idist.get_rank() == 0:
-            state: dict[str, Any] = {name: thing.state_dict() for name, thing in self.objects.items()}
+            state: dict[str, Any] = {name: thing.state_dict() for name, thing in self._everything(engine).items()}
             state["settings"] = self.settings
             write_atomically(self.file, lambda path: torch.save(state, path))
 
@@ -128,7 +130,8 @@ class TrainingCheckpoint:
             state = torch.load(self.file, map_location=engine.state.device, weights_only=True)
         except Exception as error:
             raise ValueError(f"resume: {self.file} is not a readable checkpoint ({type(error).__name__})") from error
-        missing = sorted(set(self.objects) - set(state))
+        things = self._everything(engine)
+        missing = sorted(set(things) - set(state))
         if missing:
             raise ValueError(f"resume: {self.file} has no {missing}, expected a checkpoint of this training")
         for name, value in self.settings.items():
@@ -138,7 +141,7 @@ class TrainingCheckpoint:
                     f"{value!r}; use the same, or --resume false to start anew"
                 )
         max_epochs = engine.state.max_epochs  # a resumed run may be longer than the first was meant to be
-        for name, thing in self.objects.items():
+        for name, thing in things.items():
             thing.load_state_dict(state[name])
         engine.state.max_epochs = max_epochs
         logger.info("resume: going on from %s at step %d", self.file, engine.state.iteration)

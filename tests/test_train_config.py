@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pre-training bundle as users run it: the real command, in a process of its own, from another directory."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from monai.bundle import ConfigWorkflow
+
+from universal_model_components.models import UniversalModel
+
+WIDTH = [4, 8, 16, 32]
+SMALL = ["--features", str(WIDTH), "--num_workers", "0", "--panel_interval", "0"]
+
+
+def command(bundles, cube_store, root, *options, configs=("train.json",), launcher=("-m",)):
+    folder = bundles / "universal_model_pretraining" / "configs"
+    files = str([str(folder / name) for name in configs])
+    start = [sys.executable, *launcher, "monai.bundle", "run", "--config_file", files]
+    return [*start, "--bundle_root", str(root), "--cube_store", str(cube_store), *SMALL, *options]
+
+
+def run(*args, check=True, **kwargs):
+    line = command(*args, **kwargs)
+    result = subprocess.run(line, cwd="/", capture_output=True, text=True, check=False, env=environment())
+    if check:
+        assert result.returncode == 0, result.stderr[-3000:]
+    return result
+
+
+def environment():
+    return {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def losses(root):
+    rows = list(csv.DictReader((root / "output" / "losses.csv").open()))
+    return [{name: float(value) for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+def model(root):
+    return torch.load(root / "models" / "model.pt", weights_only=True)
+
+
+@pytest.mark.parametrize("configs", [("train.json",), ("train.json", "evaluate.json"), ("train.json", "modern.json")])
+def test_properties_are_complete(bundles, cube_store, tmp_path, configs):
+    folder = bundles / "universal_model_pretraining" / "configs"
+    workflow = ConfigWorkflow(
+        config_file=[str(folder / name) for name in configs],
+        meta_file=str(folder / "metadata.json"),
+        logging_file=False,
+        workflow_type="train",
+        bundle_root=str(tmp_path),
+        cube_store=str(cube_store),
+        features=WIDTH,
+        num_workers=0,
+    )
+    if "evaluate.json" in configs:
+        (tmp_path / "models").mkdir()
+        torch.save(UniversalModel(features=WIDTH).state_dict(), tmp_path / "models" / "model.pt")
+    workflow.initialize()
+    assert workflow.check_properties() == []
+
+
+def test_train_writes_its_model_and_its_losses(bundles, cube_store, tmp_path):
+    result = run(bundles, cube_store, tmp_path, "--epochs", "2", "--panel_interval", "2", "--num_workers", "1")
+    rows = losses(tmp_path)
+    assert [row["epoch"] for row in rows] == [1, 2]
+    names = {
+        "loss",
+        "loss_restoration",
+        "loss_modality",
+        "loss_scale",
+        "val_restoration",
+        "lr_unet",
+        "lr_discriminator",
+    }
+    assert names <= set(rows[0])
+    assert (rows[0]["lr_unet"], rows[0]["lr_scale_classifier"], rows[0]["lr_discriminator"]) == (1.0, 0.1, 0.001)
+    UniversalModel(features=WIDTH).load_state_dict(model(tmp_path), strict=True)
+    assert (tmp_path / "output" / "panels" / "epoch_0002.png").stat().st_size > 1000
+    assert list((tmp_path / "output" / "tensorboard").iterdir())
+    assert "val_restoration" in result.stdout + result.stderr
+
+
+def test_modern_recipe_and_switches_given_as_strings(bundles, cube_store, tmp_path):
+    options = ["--epochs", "1", "--mial", "false", "--scale_classifier", "false", "--resume", "true"]
+    result = run(bundles, cube_store, tmp_path, *options, configs=("train.json", "modern.json"))
+    assert "starting from zero" in result.stdout + result.stderr
+    assert {name.split(".")[0] for name in model(tmp_path)} == {"encoder", "decoder"}
+    assert "loss_modality" not in losses(tmp_path)[0]
+
+
+def test_one_modality_alone(bundles, cube_store, tmp_path):
+    run(bundles, cube_store, tmp_path, "--epochs", "1", "--modalities", "['mri']", "--mial", "False")
+    assert {name.split(".")[0] for name in model(tmp_path)} == {"encoder", "decoder", "scale_classifier"}
+
+
+def test_a_run_killed_twice_ends_like_one_never_killed(bundles, cube_store, tmp_path):
+    options = ["--epochs", "3", "--checkpoint_interval", "2", "--early_stopping_patience", "5", "--resume", "true"]
+    options += ["--warmup_steps", "9", "--num_workers", "1"]
+    run(bundles, cube_store, tmp_path / "whole", *options)
+    killed = tmp_path / "killed"
+    checkpoint = killed / "models" / "checkpoint.pt"
+    for changes in (1, 4):
+        process = subprocess.Popen(
+            command(bundles, cube_store, killed, *options),
+            cwd="/",
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        seen = set()
+        while len(seen) < changes and process.poll() is None:
+            if checkpoint.exists():
+                seen.add(checkpoint.stat().st_mtime_ns)
+            time.sleep(0.01)
+        assert process.poll() is None, "the run ended before it could be killed"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    run(bundles, cube_store, killed, *options)
+    assert losses(killed) == losses(tmp_path / "whole")
+    first, second = model(killed), model(tmp_path / "whole")
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_two_processes_equal_one_with_the_same_batch(bundles, cube_store, tmp_path):
+    common = ["--epochs", "2", "--freeze_normalization", "true"]
+    common += ["--learning_rate", "{'unet': 0.1, 'scale_classifier': 0.1, 'discriminator': 0.001}"]
+    run(bundles, cube_store, tmp_path / "one", *common, "--batch_size", "8")
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m")
+    configs = ("train.json", "multi_gpu_train.json")
+    run(bundles, cube_store, tmp_path / "two", *common, "--batch_size", "4", launcher=launcher, configs=configs)
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert len(one) == len(two) == 2
+    for alone, together in zip(one, two, strict=True):
+        for name, value in alone.items():
+            assert together[name] == pytest.approx(value, rel=1e-3), name
+    first, second = model(tmp_path / "one"), model(tmp_path / "two")
+    for name in first:
+        torch.testing.assert_close(first[name], second[name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="mlflow is not installed (extra `track`)")
+def test_mlflow_tracking(bundles, cube_store, tmp_path):
+    run(bundles, cube_store, tmp_path, "--epochs", "1", "--tracking", "mlflow")
+    from mlflow import MlflowClient
+    from monai.utils import path_to_sqlite_uri
+
+    client = MlflowClient(path_to_sqlite_uri(str(tmp_path / "output" / "mlruns.db")))
+    (found,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    assert {"loss_restoration", "loss_modality", "loss_scale"} <= set(found.data.metrics)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        [["--resume", "perhaps"], "resume"],
+        [["--modalities", "['ct', 'pet']"], "no case of 'pet'"],
+        [["--learning_rate", "{'unet': 1.0}"], "learning_rate has no entry"],
+        [["--cube_store", "/nowhere"], "/nowhere"],
+    ],
+)
+def test_mistakes_are_named(bundles, cube_store, tmp_path, options, message):
+    result = run(bundles, cube_store, tmp_path, "--epochs", "1", *options, check=False)
+    assert result.returncode != 0
+    assert message in result.stderr
