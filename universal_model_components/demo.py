@@ -8,6 +8,7 @@ own, with its own progress bar.
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -16,7 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .phantom import write_phantoms
+from .pictures import draw_scans
 from .report import write_report
+from .store import read_index
 
 BUNDLE = "bundles/universal_model_pretraining"
 
@@ -53,6 +56,14 @@ class Steps:
                 raise SystemExit(f"demo: step {name!r} failed with exit code {status}; the reason stands above")
 
         self.call(name, shown, run)
+
+
+def prepared_scans(cube_store: Path, folder: Path, limit: int = 12) -> list[Path]:
+    """List NIfTI scans that cubes were made of, alternating between the modalities."""
+    cases = sorted(case["case"] for cases in read_index(cube_store)["splits"].values() for case in cases)
+    by_modality = [list(names) for _, names in itertools.groupby(cases, lambda name: name.split("/")[0])]
+    names = [name for row in itertools.zip_longest(*by_modality) for name in row if name is not None]
+    return [folder / name for name in names if name.endswith((".nii", ".nii.gz"))][:limit]
 
 
 def demo(
@@ -96,7 +107,8 @@ def demo(
     steps.bundle("prepare", [configs / "prepare.json"], dataset_dir=str(scans), **settings, **shape)
     steps.bundle("train", files, **training, panel_interval=max(1, epochs // 4))
     steps.bundle("evaluate", [*files, configs / "evaluate.json"], **training)
-    report = root / "report.html"
+    report, picture = root / "report.html", root / "scans.png"
     source = "synthetic scans" if data is None else f"the scans in {Path(data).name}"
-    write_report(root / "output", report, title=f"Pre-training on {source}", timings=steps.done)
+    draw_scans(prepared_scans(root / "cubes", scans), picture)
+    write_report(root / "output", report, f"Pre-training on {source}", steps.done, scans=picture)
     print(f"\nThe report is at {report}")

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A folder of synthetic scans that differ in anatomy, size, spacing, axes and obliqueness, as real ones do."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ..checkpoints import write_atomically
+from .scans import Phantom, draw_brain_mri, draw_heart_ct, draw_heart_mri, draw_thorax_ct
+
+KINDS: dict[str, list[tuple[str, Callable[..., Phantom]]]] = {
+    "ct": [("thorax", draw_thorax_ct), ("heart", draw_heart_ct)],
+    "mri": [("brain", draw_brain_mri), ("heart", draw_heart_mri)],
+}
+AXCODES = ("RAS", "LPS", "LAS", "LAI", "PIR", "PSR")
+
+
+def write_phantoms(
+    folder: str | Path,
+    cases_per_modality: int = 6,
+    seed: int = 0,
+    shape: Sequence[int] | None = None,
+    progress: bool = True,
+) -> list[Path]:
+    """Draw scans into `folder/ct` and `folder/mri`, as `thorax_000.nii.gz`, `heart_000.nii.gz`, `brain_000.nii.gz`.
+
+    Args:
+        folder: where to write; made when missing. A file is written beside its place and then renamed.
+        cases_per_modality: how many scans of each modality; the kinds of anatomy take turns.
+        seed: the same seed gives the same files.
+        shape: voxels along right, front, up, for all scans; drawn for each scan when absent.
+        progress: show a progress bar.
+
+    Returns:
+        The files, CT first.
+
+    Raises:
+        ValueError: when `cases_per_modality` is below 1.
+        OSError: when a file cannot be written; the message names it.
+    """
+    if cases_per_modality < 1:
+        raise ValueError(f"cases_per_modality is {cases_per_modality}, expected at least 1")
+    cases = [(modality, case) for modality in KINDS for case in range(cases_per_modality)]
+    files = []
+    for modality, case in tqdm(cases, desc="drawing scans", unit="scan", disable=not progress):
+        kinds = KINDS[modality]
+        name, draw = kinds[case % len(kinds)]
+        rng = np.random.default_rng([seed, list(KINDS).index(modality), case])
+        drawn = (int(rng.integers(112, 145)), int(rng.integers(112, 145)), int(rng.integers(64, 105)))
+        axcodes, tilt = str(rng.choice(AXCODES)), float(rng.choice((0.0, 0.0, rng.uniform(-15, 15))))
+        phantom = draw(int(rng.integers(2**31)), tuple(shape or drawn), axcodes=axcodes, tilt=tilt)
+        files.append(Path(folder) / modality / f"{name}_{case // len(kinds):03d}.nii.gz")
+        write_atomically(files[-1], partial(Path.write_bytes, data=_compressed(phantom)))
+    return files
+
+
+def _compressed(phantom: Phantom) -> bytes:
+    """The scan as the bytes of a `.nii.gz` file, the same bytes for the same scan."""
+    return gzip.compress(phantom.nifti().to_bytes(), compresslevel=4, mtime=0)

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Axial, coronal and sagittal planes of a volume: which ones to look at, which way up, and side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def plane_slices(volume: np.ndarray, at: Sequence[int]) -> list[np.ndarray]:
+    """The three planes through a voxel, turned as radiologists look at them (patient's right on the left).
+
+    Args:
+        volume: values along right, front, up.
+        at: the voxel.
+
+    Shape:
+        volume (H, W, D) → axial (W, H), coronal (D, H), sagittal (D, W), first row at the bottom.
+    """
+    x, y, z = at
+    return [volume[::-1, :, z].T, volume[::-1, y, :].T, volume[x].T]
+
+
+def telling_voxel(original: np.ndarray, corrupted: np.ndarray) -> tuple[int, int, int]:
+    """The voxel whose planes show a corruption best: along each axis, where most changed and there is most to see.
+
+    The middle is kept along an axis on which it does half as well as the best plane, because the middle is what a
+    reader expects.
+
+    Shape:
+        original and corrupted (H, W, D).
+    """
+    changed, best = np.abs(corrupted - original), []
+    for axis in range(3):
+        others = tuple(a for a in range(3) if a != axis)
+        profile = changed.mean(others) * (original.std(others) + 1e-3)
+        middle, top = len(profile) // 2, int(profile.argmax())
+        best.append(middle if profile[middle] >= 0.5 * profile[top] else top)
+    return best[0], best[1], best[2]
+
+
+def mosaic(slices: Sequence[np.ndarray], gap: int = 2) -> np.ndarray:
+    """One picture of the three planes: axial on the left, coronal over sagittal on the right, NaN between them."""
+    axial, coronal, sagittal = slices
+    height = max(axial.shape[0], coronal.shape[0] + gap + sagittal.shape[0])
+    wide = max(coronal.shape[1], sagittal.shape[1])
+    picture = np.full((height, axial.shape[1] + gap + wide), np.nan, np.float32)
+    left = axial.shape[1] + gap
+    picture[: axial.shape[0], : axial.shape[1]] = axial
+    picture[: sagittal.shape[0], left : left + sagittal.shape[1]] = sagittal
+    picture[height - coronal.shape[0] :, left : left + coronal.shape[1]] = coronal
+    return picture
