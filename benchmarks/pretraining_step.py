@@ -3,9 +3,9 @@
 
     python benchmarks/pretraining_step.py [--rounds 2] [--batch_size 6] [--widths full narrow] [--device cpu]
 
-Both sides take the same stored-size cubes (64×64×32). Bare: forward, mean squared error of the sigmoid, backward and SGD
-step of the U-Net alone. Ours: `PretrainingTrainer` with everything on. They take turns; the median of each is compared.
-At full width a step takes most of a minute on two CPU cores.
+Both sides take the same stored-size cubes (64×64×32). Bare: forward, mean squared error of the sigmoid, backward and
+SGD step of the U-Net alone. Ours: `PretrainingTrainer` with everything on. They take turns, and the
+median of each is compared. At full width a step takes most of a minute on two CPU cores.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def main() -> None:
     device = torch.device(options.device)
     amp = device.type == "cuda"
     print(
-        f"{device}, {torch.get_num_threads()} threads, batch {options.batch_size}, bf16 {amp}, torch {torch.__version__}"
+        f"{device}, {torch.get_num_threads()} threads, batch {options.batch_size}, bf16 {amp}"
     )
     for name in options.widths:
         torch.manual_seed(0)

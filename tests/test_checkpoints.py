@@ -10,7 +10,8 @@ import torch
 from ignite.engine import Events
 from test_engines import assert_same, make_trainer, state
 
-from universal_model_components.checkpoints import RandomState, TrainingCheckpoint, write_atomically
+from universal_model_components.checkpoints import RandomState, TrainingCheckpoint
+from universal_model_components.files import write_atomically
 from universal_model_components.handlers import LossRecorder
 
 

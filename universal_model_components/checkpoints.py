@@ -8,9 +8,8 @@ named here, and in the random number generators. The file is written beside, flu
 from __future__ import annotations
 
 import logging
-import os
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +18,9 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 
+from .files import write_atomically
+
 logger = logging.getLogger(__name__)
-
-
-def write_atomically(file: Path, write: Callable[[Path], Any]) -> None:
-    """Call `write` on a path beside `file`, flush it to the disk, and rename it over `file`.
-
-    A failure on the way (a full disk, a kill) leaves what was there before.
-
-    Raises:
-        OSError: when it cannot be written; the message names the file.
-    """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
-        write(beside)
-        with beside.open("rb") as handle:
-            os.fsync(handle.fileno())
-        os.replace(beside, file)
-    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
-        raise OSError(f"{file} could not be written ({error}); what was there is kept, free some space") from error
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 class RandomState:

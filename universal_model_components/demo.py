@@ -80,7 +80,7 @@ def demo(
 
     Args:
         output: folder for everything that the demo writes.
-        data: folder of scans, in sub-folders named by modality (ct, mri); synthetic scans are drawn when it is not given.
+        data: folder of scans, in sub-folders named by modality (ct, mri); without it, synthetic scans are drawn.
         bundle: folder of the pre-training bundle.
         cases: synthetic scans of each modality.
         epochs: epochs of pre-training.

@@ -22,7 +22,7 @@ from ignite.engine import Events
 from ignite.handlers import EarlyStopping, ProgressBar
 from torch import nn
 
-from .checkpoints import write_atomically
+from .files import write_atomically
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
-from .checkpoints import write_atomically
+from .files import write_atomically
 from .planes import mosaic, plane_slices, telling_voxel
 
 COLUMNS = ("original", "corrupted", "restored", "absolute error")

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..checkpoints import write_atomically
+from ..files import write_atomically
 from . import page as html
 from . import sections as part
 

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small synthetic scans on disk, for the tests of preparation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+
+
+def body(shape: tuple[int, ...] = (32, 32, 32), modality: str = "ct", seed: int = 0) -> np.ndarray:
+    """Draw a noisy ellipsoid in air: in HU for CT, in arbitrary units over Rician noise for MRI."""
+    rng = np.random.default_rng(seed)
+    axes = np.meshgrid(*(np.linspace(-1, 1, side) for side in shape), indexing="ij")
+    radius = np.sqrt(sum((axis / 0.8) ** 2 for axis in axes))
+    noise = rng.normal(0, 20, shape)
+    if modality == "ct":
+        return (np.where(radius < 1, 50 - 300 * (radius < 0.4), -1000) + noise).astype(np.int16)
+    signal = np.where(radius < 1, 600 + 300 * (radius < 0.4), 0)
+    return np.hypot(signal + noise, rng.normal(0, 20, shape)).astype(np.float32)
+
+
+def write_scan(file: Path, voxels: np.ndarray, affine: np.ndarray | float = 2.0) -> Path:
+    """Write a NIfTI; a number for the affine is the spacing in mm."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    matrix = np.diag([affine, affine, affine, 1.0]) if isinstance(affine, (int, float)) else affine
+    nibabel.save(nibabel.Nifti1Image(voxels, matrix), file)
+    return file
+
+
+def make_dataset(folder: Path, ct: int = 3, mri: int = 3) -> Path:
+    """Fill a folder with scans of both modalities."""
+    for modality, count in (("ct", ct), ("mri", mri)):
+        for number in range(count):
+            write_scan(folder / modality / f"scan_{number}.nii.gz", body(modality=modality, seed=number))
+    return folder
+
+
+SMALL = {
+    "patch_size": [16, 16, 8],
+    "spacing": [2.0, 2.0, 2.0],
+    "cubes_per_volume": {"large": 2, "medium": 2, "small": 4},
+}  # small = crops of 4 voxels, 8 mm

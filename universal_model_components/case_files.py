@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cubes of one case as one HDF5 file.
+
+It holds `cubes` (N, H, W, D; steps of 1/4095 in 16 bits, one chunk for each cube, shuffle and LZF), `scale` (N,), `box`
+(N, 2, 3; mm), and as attributes the case, its modality and group, the scan's SHA-256, the recipe and where the volume
+lies in the scanner (`affine`). It is made in memory, written beside its name, then renamed: it is there whole or not at
+all, and a full disk is met by a plain write, not inside the HDF5 library.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from .cubes import LEVELS, Cubes
+from .recipes import SCALES
+from .scans import ScanError
+
+
+def case_file(cube_store: str | Path, case: str) -> Path:
+    """Return the file of a case: its id with safe letters only, and a hash that keeps different ids apart."""
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "_", case)[-100:]
+    return Path(cube_store) / "cases" / f"{safe}-{hashlib.sha256(case.encode()).hexdigest()[:8]}.h5"
+
+
+def encode_case(cubes: Cubes, attributes: Mapping[str, Any]) -> bytes:
+    """Return the HDF5 file of one case: its cubes and their provenance."""
+    with h5py.File("case.h5", "w", driver="core", backing_store=False) as memory:
+        memory.create_dataset(
+            "cubes",
+            data=cubes.values,
+            chunks=(1, *cubes.values.shape[1:]),
+            shuffle=True,
+            compression="lzf",
+            track_times=False,
+        )
+        memory["scale"] = np.repeat(np.arange(len(SCALES), dtype=np.uint8), cubes.counts)
+        memory["box"] = cubes.boxes
+        memory.attrs.update({"counts": cubes.counts, "levels": LEVELS, **attributes})
+        memory.flush()
+        return memory.id.get_file_image()
+
+
+def read_attributes(file: Path) -> dict[str, Any] | None:
+    """Return the attributes of a case's file, None where there is no file or not a whole one."""
+    try:
+        with h5py.File(file, "r", locking=False) as stored:
+            attributes = dict(stored.attrs)
+            return attributes if len(stored["cubes"]) == sum(attributes["counts"]) else None
+    except (OSError, KeyError):
+        return None
+
+
+def content_hash(file: str | Path) -> str:
+    """Return the SHA-256 of a scan's bytes; of a MetaImage header also those of the data file that it names.
+
+    Raises:
+        ScanError: when the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    files = [Path(file)]
+    try:
+        if files[0].suffix.lower() == ".mhd":
+            named = re.search(rb"ElementDataFile\s*=\s*(\S.*?)\s*$", files[0].read_bytes(), re.MULTILINE)
+            data = files[0].parent / named[1].decode() if named else None
+            files += [data] if data and data.is_file() else []
+        for part in files:
+            with open(part, "rb") as stream:
+                while block := stream.read(1 << 20):
+                    digest.update(block)
+    except OSError as error:
+        raise ScanError(f"{file}: {error.strerror}: correct the datalist or fetch the scan") from error
+    return digest.hexdigest()

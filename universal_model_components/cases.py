@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The work on one case, from its scan on disk to its file of cubes.
+
+`prepare_case` is a function of plain values; any scheduler may call it, in any order, again after a kill. A case whose
+file is there, whole, made from the same scan by the same recipe, is kept as it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from . import __version__
+from .case_files import case_file, content_hash, encode_case, read_attributes
+from .cubes import Cubes, cut_cubes
+from .files import write_atomically
+from .recipes import SCALES, Recipe, recipe_id
+from .scans import Scan, ScanError, load_scan
+
+
+def prepare_case(case: Mapping[str, Any], recipe: Recipe, cube_store: str) -> dict[str, Any]:
+    """Make the cubes of one case and store them, unless they are there already.
+
+    Args:
+        case: keys case, modality, group and file (the scan's path).
+        recipe: what to make.
+        cube_store: folder where.
+
+    Returns:
+        The case's keys and: status ("made", "kept" or "skipped"), problem (why it was skipped), notes, counts (by
+        scale), airy.
+
+    Raises:
+        OSError: when the store cannot be written.
+    """
+    target, identity = case_file(cube_store, case["case"]), recipe_id(recipe.to_dict())
+    result = {**case, "status": "skipped", "problem": None, "notes": [], "counts": [0] * len(SCALES), "airy": 0}
+    try:
+        digest = content_hash(case["file"])
+        stored = read_attributes(target)
+        if stored and (stored["sha256"], stored["recipe_id"]) == (digest, identity):
+            return {**result, "status": "kept", "counts": stored["counts"].tolist(), "airy": int(stored["airy"])}
+        scan, cubes = cut_case(case, recipe)
+    except ScanError as error:
+        return {**result, "problem": str(error)}
+    except (RuntimeError, MemoryError) as error:  # torch raises RuntimeError when memory runs out
+        return {
+            **result,
+            "problem": f"{case['file']}: {type(error).__name__} ({error}): see the memory of this machine",
+        }
+    notes = list(scan.notes)
+    if stored:
+        old = "scan" if stored["sha256"] != digest else "recipe"
+        notes.append(f"{case['file']}: another {old} than that of its stored cubes: they are made again")
+    attributes = {**_provenance(case, scan, recipe), "sha256": digest, "airy": cubes.airy}
+    content = encode_case(cubes, attributes)
+    write_atomically(target, lambda path: path.write_bytes(content))
+    return {**result, "status": "made", "notes": notes, "counts": cubes.counts, "airy": cubes.airy}
+
+
+def cut_case(case: Mapping[str, Any], recipe: Recipe) -> tuple[Scan, Cubes]:
+    """Read the scan of a case and cut its cubes; nothing is written.
+
+    Raises:
+        ScanError: when the scan cannot be used.
+    """
+    modality = case["modality"]
+    window, scale = recipe.intensity_range[modality], recipe.intensity_scale[modality]
+    scan = load_scan(case["file"], window, scale, recipe.spacing, recipe.foreground_crop[modality])
+    try:
+        return scan, cut_cubes(scan.volume, scan.spacing, recipe, case["case"])
+    except ValueError as error:
+        raise ScanError(f"{case['file']}: {error}: lower minimum_crop or remove the scan") from error
+
+
+def _provenance(case: Mapping[str, Any], scan: Scan, recipe: Recipe) -> dict[str, Any]:
+    return {
+        **{key: case[key] for key in ("case", "modality", "group")},
+        "recipe": json.dumps(recipe.to_dict(), sort_keys=True),
+        "recipe_id": recipe_id(recipe.to_dict()),
+        "package_version": __version__,
+        "affine": scan.affine,
+        "spacing": scan.spacing,
+        "shape": tuple(scan.volume.shape),
+        "source_shape": scan.source_shape,
+        "source_spacing": scan.source_spacing,
+    }

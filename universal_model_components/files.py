@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files that are there whole or not at all: written beside their name, flushed, and renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+
+def write_atomically(file: Path, write: Callable[[Path], Any]) -> None:
+    """Call `write` on a path beside `file`, flush it to the disk, and rename it over `file`.
+
+    A failure on the way (a full disk, a kill) leaves what was there before.
+
+    Raises:
+        OSError: when it cannot be written; the message names the file.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    beside = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        write(beside)
+        with beside.open("rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(beside, file)
+    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
+        reason = getattr(error, "strerror", None) or error
+        message = f"{file} could not be written ({reason}): free some space; what was there before is kept"
+        raise OSError(getattr(error, "errno", None), message) from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_json(file: Path, content: Mapping[str, Any]) -> None:
+    """Write a mapping as readable JSON, atomically.
+
+    Raises:
+        OSError: as `write_atomically`.
+    """
+    text = json.dumps(content, indent=2, sort_keys=True) + "\n"
+    write_atomically(file, lambda path: path.write_text(text, encoding="utf-8"))

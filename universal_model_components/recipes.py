@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recipe of a store: everything that decides what a cube looks like, checked, named and stored with every case."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from .settings import by_modality, to_bool, to_optional
+
+SCALES = ("large", "medium", "small")  # the position is the label
+RECIPE_VERSION = 1  # raised whenever the same recipe would make other cubes
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what a cube looks like; it is stored with every case.
+
+    Args:
+        seed: of the crops' places.
+        spacing: of the volume that crops are cut from, mm.
+        patch_size: voxels of a cube.
+        intensity_range: by modality, the window (HU for CT) or None for the volume's own range.
+        intensity_scale: by modality, "range" (divide by the window) or "volume" (by own minimum and maximum).
+        foreground_crop: by modality, whether to crop to the body first.
+        minimum_crop: mm; a scale whose crop has a shorter side is skipped for that scan.
+        cubes_per_volume: by scale, how many crops of one volume.
+        air_threshold: a voxel under this, in [0, 1], is air.
+        air_share: a crop with a larger share of air is drawn again; None or 0 accepts every crop.
+        air_tries: draws for each crop; when all are airy, the least airy is taken.
+        antialias: low-pass crops that shrink.
+
+    Raises:
+        ValueError: when a value makes no sense; one line, naming the key.
+    """
+
+    seed: int = 0
+    spacing: Sequence[float] = (1.0, 1.0, 1.0)
+    patch_size: Sequence[int] = (64, 64, 32)
+    intensity_range: Mapping[str, Sequence[float] | None] = field(
+        default_factory=lambda: {"ct": (-1000, 1000), "mri": (0, 4000)}
+    )
+    intensity_scale: Mapping[str, str] = field(default_factory=lambda: {"ct": "range", "mri": "volume"})
+    foreground_crop: Mapping[str, bool] = field(default_factory=lambda: {"ct": False, "mri": True})
+    minimum_crop: float = 8.0
+    cubes_per_volume: Mapping[str, int] = field(default_factory=lambda: {"large": 16, "medium": 16, "small": 32})
+    air_threshold: float = 0.05
+    air_share: float | None = 0.95
+    air_tries: int = 20
+    antialias: bool = True
+
+    def __post_init__(self) -> None:
+        for key, kind in (("spacing", (int, float)), ("patch_size", int)):
+            value = getattr(self, key)
+            if not _is_triple(value) or not all(isinstance(side, kind) and side > 0 for side in value):
+                raise ValueError(f"{key}: {value!r} is not three positive numbers")
+        for name, window in self.intensity_range.items():
+            if window is not None and not (isinstance(window, Sequence) and len(window) == 2 and window[0] < window[1]):
+                raise ValueError(f"intensity_range: {window!r} of {name!r} is neither [low, high] nor null")
+        for name, scale in self.intensity_scale.items():
+            if scale not in ("range", "volume"):
+                raise ValueError(f"intensity_scale: {scale!r} of {name!r} is neither 'range' nor 'volume'")
+        counts = self.cubes_per_volume
+        if set(counts) != set(SCALES) or not all(isinstance(n, int) and n >= 0 for n in counts.values()):
+            raise ValueError(f"cubes_per_volume: {dict(counts)!r} does not give a number for each of {list(SCALES)}")
+        if not sum(counts.values()):
+            raise ValueError("cubes_per_volume: all numbers are 0: ask for some cubes")
+        if self.air_share is not None and not 0 <= self.air_share <= 1:
+            raise ValueError(f"air_share: {self.air_share!r} is not within 0 and 1")
+        if self.air_tries < 1:
+            raise ValueError(f"air_tries: {self.air_tries!r} is less than 1")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the recipe and its version as plain JSON values."""
+        return json.loads(json.dumps({"version": RECIPE_VERSION, **asdict(self)}, sort_keys=True))
+
+
+def _is_triple(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 3
+
+
+def recipe_id(recipe: Mapping[str, Any]) -> str:
+    """Return a short name of a recipe: equal recipes have equal names."""
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def make_recipe(recipe: Mapping[str, Any], modalities: Sequence[str]) -> Recipe:
+    """Make a recipe of settings as the command line gives them.
+
+    Raises:
+        ValueError: when a setting is unknown, lacks a modality or makes no sense.
+    """
+    settings = dict(recipe)
+    for key in ("intensity_range", "intensity_scale", "foreground_crop"):
+        if key in settings:
+            given = settings[key] if isinstance(settings[key], Mapping) else {}
+            settings[key] = {**given, **by_modality(settings[key], modalities, key)}
+    if "foreground_crop" in settings:
+        crops = settings["foreground_crop"].items()
+        settings["foreground_crop"] = {name: to_bool(crop, "foreground_crop") for name, crop in crops}
+    if "antialias" in settings:
+        settings["antialias"] = to_bool(settings["antialias"], "antialias")
+    if "air_share" in settings:
+        settings["air_share"] = to_optional(settings["air_share"])
+    try:
+        return Recipe(**settings)
+    except TypeError as error:
+        raise ValueError(f"recipe: {error}") from error

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One scan, from a file to a volume for cubes: read, check, orient, normalise, resample (paper IV-B.1).
+
+Orientation is the closest RAS that flips and permutes reach; an oblique scan is not rotated, its affine keeps the rest.
+Intensities are clipped and scaled *before* the spline, so that padding at -3024 and metal do not ring into the
+tissue beside them, and clamped to [0, 1] after it, which cuts off what the spline overshoots.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import itk
+import nibabel
+import numpy as np
+import torch
+from monai.data import ITKReader, NibabelReader
+from torch import Tensor
+
+from .foreground import foreground_box
+from .resampling import resample, resampled_affine
+
+NIFTI = (".nii", ".nii.gz")
+SUFFIXES = (*NIFTI, ".mha", ".mhd", ".nrrd")
+CLIP_WARNING = 0.1  # share of voxels that a clip may change before a line is printed
+MINIMUM_CONTRAST = 0.01  # of the window: a CT in HU that spans less than this holds one material
+MAXIMUM_SIDE = 3000.0  # mm: longer than any patient, so the header's spacing is wrong
+
+
+class ScanError(ValueError):
+    """A scan that cannot be used; the message is one line: the file, what was found, what to do."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A normalised volume.
+
+    Args:
+        volume: float32 in [0, 1], axes (R, A, S).
+        affine: voxel indices to scanner RAS in mm, (4, 4).
+        spacing: of the volume, mm.
+        source_shape: voxels of the file, in RAS order.
+        source_spacing: of the file, mm, in RAS order.
+        notes: one line for each thing worth a warning.
+
+    Shape:
+        volume (H, W, D).
+    """
+
+    volume: Tensor
+    affine: np.ndarray
+    spacing: tuple[float, ...]
+    source_shape: tuple[int, ...]
+    source_spacing: tuple[float, ...]
+    notes: list[str] = field(default_factory=list)
+
+
+def stem(file: str | Path) -> str:
+    """Return the path without its scan suffix: `ct/a.nii.gz` and `ct/a.nii` have the one id `ct/a`."""
+    text = Path(file).as_posix()
+    suffix = max((s for s in SUFFIXES if text.lower().endswith(s)), key=len, default="")
+    return text[: len(text) - len(suffix)]
+
+
+def read_scan(file: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read a NIfTI, MetaImage or NRRD file with MONAI's readers and check that it is a 3D scalar volume.
+
+    Returns:
+        The voxels as stored (any real type) and the affine in mm, RAS.
+
+    Raises:
+        ScanError: missing, unreadable or truncated file, other than three axes, singular affine.
+    """
+    if not Path(file).is_file():
+        raise ScanError(f"{file}: no such file: correct the datalist or fetch the scan")
+    is_nifti = str(file).lower().endswith(NIFTI)
+    reader = NibabelReader() if is_nifti else ITKReader()
+    try:
+        voxels, meta = reader.get_data(reader.read(str(file)))
+        # MONAI mends a NIfTI whose matrix and pixdim disagree; a matrix that is no orientation at all must not pass.
+        stored = np.asarray(nibabel.load(file).affine if is_nifti else meta["affine"])  # type: ignore[attr-defined]
+    except Exception as error:  # the readers raise whatever their libraries do
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise ScanError(f"{file}: unreadable or truncated ({lines[-1].strip()}): fetch or export it again") from error
+    while voxels.ndim > 3 and voxels.shape[-1] == 1:
+        voxels = voxels[..., 0]
+    if voxels.ndim != 3 or min(voxels.shape) < 2:
+        kind = "2D" if voxels.ndim < 3 or min(voxels.shape) < 2 else f"{voxels.ndim}D"
+        raise ScanError(f"{file}: {kind} image of shape {voxels.shape}, not one 3D volume: split or remove it")
+    if voxels.dtype.kind not in "biuf":
+        raise ScanError(f"{file}: voxels of type {voxels.dtype}, not one number each: convert it to a scalar image")
+    affine = np.asarray(meta["affine"], dtype=np.float64)
+    if _is_singular(affine) or _is_singular(stored):
+        raise ScanError(f"{file}: singular affine {stored[:3, :3].tolist()}: repair the header's orientation")
+    return voxels, affine
+
+
+def _is_singular(affine: np.ndarray) -> bool:
+    """Tell whether the voxels' axes do not span a volume: the box of unit directions has (almost) none."""
+    if not np.isfinite(affine).all():
+        return True
+    return abs(np.linalg.det(affine[:3, :3])) <= 1e-6 * np.prod(spacing_of(affine))
+
+
+def read_header(file: str | Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Return shape and spacing (mm) of a scan, in RAS order, without reading its voxels.
+
+    Raises:
+        ScanError: when there is no header to read, or it is not that of a 3D volume.
+    """
+    try:
+        if str(file).lower().endswith(NIFTI):
+            header: Any = nibabel.load(file)
+            shape, affine = tuple(header.shape), np.asarray(header.affine)
+        else:
+            header = itk.ImageIOFactory.CreateImageIO(str(file), itk.CommonEnums.IOFileMode_ReadMode)
+            header.SetFileName(str(file))
+            header.ReadImageInformation()
+            axes = range(header.GetNumberOfDimensions())
+            shape, affine = tuple(header.GetDimensions(axis) for axis in axes), np.eye(4)
+            for axis in range(min(3, len(shape))):
+                direction = np.multiply(header.GetDirection(axis)[:3], (-1, -1, 1)[: len(shape)][:3])
+                affine[: len(direction), axis] = direction * header.GetSpacing(axis)
+        order = nibabel.io_orientation(affine)[:, 0].argsort()
+        spacing = spacing_of(affine)
+    except Exception as error:  # see read_scan
+        raise ScanError(f"{file}: no readable header ({error}): fetch or export it again") from error
+    if len([side for side in shape if side > 1]) != 3:
+        raise ScanError(f"{file}: image of shape {shape}, not one 3D volume: split or remove it")
+    return tuple(shape[axis] for axis in order), tuple(spacing[axis] for axis in order)
+
+
+def spacing_of(affine: np.ndarray) -> tuple[float, ...]:
+    """Return the voxel sides in mm: the lengths of the affine's first three columns."""
+    return tuple(float(side) for side in np.linalg.norm(affine[:3, :3], axis=0))
+
+
+def to_ras(voxels: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Flip and permute axes to the closest RAS; nothing is rotated or interpolated."""
+    orientation = nibabel.io_orientation(affine)
+    turned = nibabel.apply_orientation(voxels, orientation)
+    return turned, affine @ nibabel.orientations.inv_ornt_aff(orientation, voxels.shape)
+
+
+def normalise(volume: Tensor, window: Sequence[float] | None, scale: str) -> tuple[Tensor, float]:
+    """Clip to a window and scale to [0, 1] (paper IV-B.1: "Each volume is normalized independently").
+
+    Args:
+        volume: intensities; HU for CT.
+        window: lowest and highest intensity of interest; None is the volume's own range.
+        scale: "range" divides by the window (CT), "volume" by the clipped volume's own minimum and maximum (MRI).
+
+    Returns:
+        The volume in [0, 1] and the share of voxels that the clip changed in earnest: with "range" those above the
+        window only, because air and padding lie below it in every CT; with "volume" those on both sides.
+    """
+    if window is None:
+        clipped, changed = volume, 0.0
+    else:
+        clipped = volume.clamp(*map(float, window))
+        outside = volume > window[1] if scale == "range" else clipped != volume
+        changed = float(outside.count_nonzero()) / outside.numel()
+    if window is not None and scale == "range":
+        low, high = map(float, window)
+    else:
+        low, high = float(clipped.min()), float(clipped.max())
+    return clipped.sub(low).div_(max(high - low, torch.finfo(torch.float32).tiny)), changed
+
+
+def _check_voxels(file: str | Path, volume: Tensor, spacing: Sequence[float]) -> None:
+    low, high = (float(limit) for limit in volume.aminmax())  # NaN where any voxel is
+    if not (math.isfinite(low) and math.isfinite(high)):
+        bad = int((~torch.isfinite(volume)).sum())
+        raise ScanError(f"{file}: {bad} voxels are NaN or infinite: repair or remove the scan")
+    if low == high:
+        raise ScanError(f"{file}: constant volume (every voxel is {low:g}): remove the scan")
+    sides = [round(n * side) for n, side in zip(volume.shape, spacing, strict=True)]
+    if max(sides) > MAXIMUM_SIDE:
+        raise ScanError(
+            f"{file}: {sides} mm is no patient's size (limit {MAXIMUM_SIDE:g}): repair the header's spacing"
+        )
+
+
+def load_scan(
+    file: str | Path,
+    window: Sequence[float] | None = None,
+    scale: str = "volume",
+    spacing: Sequence[float] = (1.0, 1.0, 1.0),
+    foreground: bool = False,
+) -> Scan:
+    """Read a scan and make it a volume in [0, 1], RAS, at the wanted spacing.
+
+    Args:
+        file: NIfTI, MetaImage or NRRD.
+        window: intensities of interest (HU for CT), None for the volume's own range.
+        scale: "range" or "volume", see `normalise`.
+        spacing: of the result, mm; third-order spline.
+        foreground: crop to the body first (MRI), see `foreground_box`.
+
+    Raises:
+        ScanError: see `read_scan`; also NaN or infinite voxels, a constant volume, an impossible size.
+    """
+    voxels, affine = to_ras(*read_scan(file))
+    source = spacing_of(affine)
+    volume = torch.from_numpy(np.ascontiguousarray(voxels, dtype=np.float32))
+    _check_voxels(file, volume, source)
+    volume, changed = normalise(volume, window, scale)
+    if float(volume.max() - volume.min()) < MINIMUM_CONTRAST:
+        raise ScanError(f"{file}: constant after clipping to {window}: wrong unit or modality? see intensity_range")
+    notes = []
+    if changed > CLIP_WARNING:
+        notes.append(f"{file}: clipping to {window} changed {changed:.0%} of the voxels: see intensity_range")
+    source_shape = tuple(volume.shape)
+    if foreground:
+        box = foreground_box(volume, source)
+        volume = volume[box].contiguous()
+        affine = affine @ nibabel.affines.from_matvec(np.eye(3), [part.start for part in box])
+    volume = resample(volume, source, spacing).clamp_(0, 1)
+    affine = resampled_affine(affine, spacing).numpy()
+    return Scan(volume, affine, spacing_of(affine), source_shape, source, notes)

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Values as they arrive from the command line, made what the code means: booleans, nulls and per-modality mappings.
+
+`python -m monai.bundle run` passes overrides through python-fire, which leaves lower-case `true`, `false` and `null` as
+strings; `bool("false")` is True. Each key is converted once, here, where it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def to_bool(value: Any, key: str) -> bool:
+    """Read a boolean setting.
+
+    Args:
+        value: True, False, 0, 1 or one of the strings true, false, yes, no, on, off, 1, 0 in any case.
+        key: name of the setting, for the message.
+
+    Raises:
+        ValueError: when the value is none of these.
+    """
+    text = str(value).strip().lower()
+    if text in ("true", "yes", "on", "1"):
+        return True
+    if text in ("false", "no", "off", "0"):
+        return False
+    raise ValueError(f"{key}: {value!r} is not a boolean: give true or false")
+
+
+def to_optional(value: Any) -> Any:
+    """Return None for None, "null", "none" and "", any other value as it is (`--groups null` arrives as a string)."""
+    return None if isinstance(value, str) and value.strip().lower() in ("", "null", "none") else value
+
+
+def by_modality(value: Any, modalities: Sequence[str], key: str) -> dict[str, Any]:
+    """Spread a setting over the modalities.
+
+    Args:
+        value: a mapping with one entry for each modality (more are ignored), or one value for all of them.
+        modalities: names, in the order of their labels.
+        key: name of the setting, for the message.
+
+    Raises:
+        ValueError: when the mapping lacks a modality.
+    """
+    if not isinstance(value, Mapping):
+        return {name: to_optional(value) for name in modalities}
+    missing = [name for name in modalities if name not in value]
+    if missing:
+        raise ValueError(f"{key}: no entry for modality {missing[0]!r} (found {sorted(value)}): add one, or null")
+    return {name: to_optional(value[name]) for name in modalities}

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Work on many cases in several processes: one thread each, a clean stop, no orphan when the run is killed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
+from typing import Any
+
+import torch
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _exit_with_parent() -> None:
+    """Wait for the parent's end, also by SIGKILL, and end: otherwise a worker would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _start_worker() -> None:
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def run_parallel(function: Callable[..., Any], arguments: Sequence[tuple], workers: int) -> Iterator[Any]:
+    """Yield `function(*a)` for each a, in the order in which they finish.
+
+    Args:
+        function: importable by name; it and its arguments and result can be pickled.
+        arguments: one tuple for each call.
+        workers: processes; 0 works in this process, with one thread too, so that results are the same bit for bit.
+
+    Raises:
+        ChildProcessError: when a worker process dies (mostly: out of memory).
+        Exception: whatever a call raises; calls that have not begun are dropped, those under way are finished.
+    """
+    if workers < 1:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield from (function(*call) for call in arguments)
+        finally:
+            torch.set_num_threads(threads)
+        return
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    if "forkserver" in methods:
+        context.set_forkserver_preload([function.__module__])  # imports torch and MONAI once, not once for each worker
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    try:
+        for future in as_completed([pool.submit(function, *call) for call in arguments]):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise ChildProcessError(
+            0, "a worker process died, perhaps for lack of memory: use fewer num_workers"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
