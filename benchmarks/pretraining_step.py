@@ -92,9 +92,7 @@ def main() -> None:
     options = parser.parse_args()
     device = torch.device(options.device)
     amp = device.type == "cuda"
-    print(
-        f"{device}, {torch.get_num_threads()} threads, batch {options.batch_size}, bf16 {amp}"
-    )
+    print(f"{device}, {torch.get_num_threads()} threads, batch {options.batch_size}, bf16 {amp}")
     for name in options.widths:
         torch.manual_seed(0)
         cubes = smooth_cubes(options.batch_size).to(device)

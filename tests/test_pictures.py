@@ -98,7 +98,9 @@ def texts(svg: str) -> str:
 
 
 def test_loss_curves_leave_out_what_is_absent() -> None:
-    rows = [{"epoch": e, "restoration": 0.1 / e, "modality": 0.7, "scale": float("nan")} for e in (1, 2, 3)]
+    rows = [
+        {"epoch": e, "loss_restoration": 0.1 / e, "loss_modality": 0.7, "loss_scale": float("nan")} for e in (1, 2, 3)
+    ]
     svg = draw_losses(rows, {"corrupted input": 0.09})
     words = texts(svg)
     assert "training" in words
@@ -111,7 +113,7 @@ def test_loss_curves_leave_out_what_is_absent() -> None:
 
 
 def test_loss_curves_survive_nothing_to_draw() -> None:
-    assert "<svg" in draw_losses([{"epoch": 1, "restoration": float("nan")}])
+    assert "<svg" in draw_losses([{"epoch": 1, "loss_restoration": float("nan")}])
 
 
 def test_error_bars_name_kinds_and_series() -> None:

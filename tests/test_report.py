@@ -68,7 +68,9 @@ def run(tmp_path: Path) -> Path:
     draw_panel(cube, 1 - cube, cube, folder / "panels" / "inner.png")
     with (folder / "losses.csv").open("w", newline="") as stream:
         writer = csv.writer(stream)
-        writer.writerow(["epoch", "step", "seconds", "total", "restoration", "modality", "scale", "val_restoration"])
+        writer.writerow(
+            ["epoch", "step", "seconds", "loss", "loss_restoration", "loss_modality", "loss_scale", "val_restoration"]
+        )
         writer.writerows([[1, 10, 2.5, 3.0, 0.09, 0.7, 1.1, ""], [2, 20, 5.0, 2.0, 0.05, 0.69, 0.9, 0.0612]])
     good = {"restored_mse": 0.02, "corrupted_mse": 0.08, "constant_mse": 0.05, "psnr": 17.0}
     bad = {"restored_mse": 0.06, "corrupted_mse": 0.08, "constant_mse": 0.05, "psnr": 12.2}
@@ -182,7 +184,7 @@ def test_better(restored: float, corrupted: float, constant: float | None, expec
     [
         ("evaluation.json", "{", r"evaluation\.json: not JSON"),
         ("evaluation.json", "[1]", r"evaluation\.json: holds a list"),
-        ("losses.csv", "epoch,total\n1,abc\n", r"losses\.csv: could not convert"),
+        ("losses.csv", "epoch,loss\n1,abc\n", r"losses\.csv: could not convert"),
     ],
 )
 def test_unreadable_files_are_named_and_the_old_page_stays(

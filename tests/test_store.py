@@ -17,9 +17,9 @@ from universal_model_components.case_files import (
     case_file,
     encode_case,
     read_attributes,
-    write_json,
 )
 from universal_model_components.cubes import LEVELS, Cubes
+from universal_model_components.files import write_json
 from universal_model_components.recipes import Recipe, recipe_id
 from universal_model_components.store import CubeDataset, case_records, close_store, open_store, read_index
 

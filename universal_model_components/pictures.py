@@ -122,18 +122,20 @@ def draw_losses(rows: Sequence[Mapping[str, float]], references: Mapping[str, fl
         rows: one an epoch, with the columns of `losses.csv`; a missing or non-finite value is left out.
         references: name and mean squared error of horizontal lines to compare with.
     """
-    right = [(name, colour) for name, colour in (("modality", PINK), ("scale", SKY)) if _has(rows, name)]
+    right = [(name, colour) for name, colour in (("loss_modality", PINK), ("loss_scale", SKY)) if _has(rows, name)]
     with matplotlib.rc_context(_svg_style("losses")):
         figure = Figure(figsize=(9.2, 3.3) if right else (5.4, 3.3), layout="constrained")
         axes = figure.subplots(1, 2 if right else 1, squeeze=False)[0]
-        _curve(axes[0], rows, "restoration", BLUE, "-", "training")
+        _curve(axes[0], rows, "loss_restoration", BLUE, "-", "training")
         _curve(axes[0], rows, "val_restoration", RED, "-", "validation")
         for (name, value), colour in zip((references or {}).items(), (ORANGE, GREEN), strict=False):
             axes[0].axhline(value, color=colour, linestyle="--", linewidth=1.4, label=name)
         _dress(axes[0], "Restoration", "mean squared error")
         if right:
             for name, colour in right:
-                _curve(axes[1], rows, name, colour, "-" if name == "modality" else "-.", name)
+                _curve(
+                    axes[1], rows, name, colour, "-" if name == "loss_modality" else "-.", name.removeprefix("loss_")
+                )
             _dress(axes[1], "Classifiers", "cross-entropy")
         return _svg(figure)
 

@@ -167,7 +167,7 @@ def curves(rows: Sequence[Mapping[str, float]], restoration: Mapping[str, Any]) 
         "above. Right: the classifiers' losses. The modality loss is a tug of war: near 0.69 (two modalities) the "
         "discriminator is guessing, which is what the encoder wants. Guessing among three scales would cost 1.10."
     )
-    names = ["total", "restoration", "modality", "scale", "val_restoration"]
+    names = ["loss", "loss_restoration", "loss_modality", "loss_scale", "val_restoration"]
     ends = [[html.text(n), *(_number(row.get(n, math.nan)) for row in (rows[0], rows[-1]))] for n in names]
     for cells, name in zip(ends, names, strict=True):  # validation may skip epochs: its first and last one
         measured = [row[name] for row in rows if math.isfinite(row.get(name, math.nan))]
