@@ -13,7 +13,7 @@ demo: $(READY)
 	$(BIN)/python -m universal_model_components demo --output demo $(if $(DATA),--data "$(DATA)")
 
 test: $(READY)
-	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -n auto --dist loadscope tests
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -n auto --dist worksteal tests
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -20,6 +20,12 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(20201)
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Networks start from the same weights in every run of the tests."""
+    torch.manual_seed(20201)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder of real scans; tests that need it are skipped, with the reason, where it is missing."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel
@@ -26,6 +27,14 @@ def write_scan(file: Path, voxels: np.ndarray, affine: np.ndarray | float = 2.0)
     file.parent.mkdir(parents=True, exist_ok=True)
     matrix = np.diag([affine, affine, affine, 1.0]) if isinstance(affine, (int, float)) else affine
     nibabel.save(nibabel.Nifti1Image(voxels, matrix), file)
+    return file
+
+
+def write_with_rows(file: Path, *rows: Sequence[float]) -> Path:
+    """Write a NIfTI whose affine has these three rows, sensible or not."""
+    header = nibabel.Nifti1Header()
+    header["sform_code"], (header["srow_x"], header["srow_y"], header["srow_z"]) = 1, rows
+    nibabel.save(nibabel.Nifti1Image(body(), None, header), file)
     return file
 
 

@@ -144,6 +144,17 @@ def test_generator_is_pinned():
         ({"foreground_crop": "maybe"}, "foreground_crop: 'maybe' is not a boolean"),
         ({"cubes_per_volume": {"large": 1}}, "cubes_per_volume: .* each of"),
         ({"cubes_per_volume": {"large": 0, "medium": 0, "small": 0}}, "cubes_per_volume: all numbers are 0"),
+        ({"cubes_per_volume": 16}, "cubes_per_volume: 16 does not give"),
+        ({"seed": "one"}, "seed: 'one' is not a whole number"),
+        ({"seed": 0.5}, "seed: 0.5 is not a whole number"),
+        ({"minimum_crop": "8mm"}, "minimum_crop: '8mm' is not a number"),
+        ({"air_threshold": [0.05]}, r"air_threshold: \[0.05\] is not a number"),
+        ({"air_share": "false"}, "air_share: 'false' is not a number"),
+        ({"air_share": False}, "air_share: False is not a number"),
+        ({"air_tries": 2.5}, "air_tries: 2.5 is not a whole number"),
+        ({"spacing": [1, 1, float("nan")]}, "spacing: .* is not three positive numbers"),
+        ({"intensity_range": {"ct": ["-1000", "1000"], "mri": None}}, "intensity_range: .* of 'ct' is neither"),
+        ({"intensity_range": "ab"}, "intensity_range: 'ab' of 'ct' is neither"),
         ({"air_share": 2}, "air_share: 2 is not within 0 and 1"),
         ({"air_tries": 0}, "air_tries: 0 is less than 1"),
         ({"antialias": "si"}, "antialias: 'si' is not a boolean"),
@@ -153,6 +164,13 @@ def test_generator_is_pinned():
 def test_senseless_recipes_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         make_recipe(settings, ["ct", "mri"])
+
+
+def test_a_modality_without_a_default_must_be_given_everywhere():
+    with pytest.raises(ValueError, match="intensity_range: no entry for modality 'pet'"):
+        make_recipe({}, ["ct", "pet"])
+    with pytest.raises(ValueError, match="foreground_crop: no entry for modality 'pet'"):
+        make_recipe({"intensity_range": None, "intensity_scale": "volume"}, ["ct", "pet"])
 
 
 def test_recipes_read_the_command_line():

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from ignite.engine import Events
@@ -131,12 +133,28 @@ def test_output_has_what_monais_handlers_expect():
     assert parts <= set(output[0])
 
 
-def test_accumulation_equals_the_larger_batch_with_frozen_normalization():
-    large = make_trainer(batch_size=12, freeze_normalization=True)
-    small = make_trainer(batch_size=4, freeze_normalization=True, accumulation_steps=3)
+def trained_network():
+    """A network whose running statistics are those of its features, so that frozen normalisation lets them through."""
+    trainer = make_trainer(epochs=20, batch_size=12)
+    trainer.run()
+    return trainer.network
+
+
+@pytest.mark.parametrize("accumulation_steps", [3, 4])  # 4: an epoch ends with a step of fewer batches
+def test_accumulation_equals_the_larger_batch_with_frozen_normalization(accumulation_steps):
+    network = trained_network()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    large = make_trainer(batch_size=12, freeze_normalization=True, network=copy.deepcopy(network))
+    small = make_trainer(
+        batch_size=4, freeze_normalization=True, network=network, accumulation_steps=accumulation_steps
+    )
     large.run()
     small.run()
     assert_same(state(large), state(small), rtol=1e-4, atol=1e-6)
+    after = state(small)
+    for part in ("encoder", "decoder", "discriminator", "scale_classifier"):
+        moved = [float((after[n] - before[n]).abs().max()) for n in after if n.startswith(part)]
+        assert max(moved) > 2e-5, part  # far more than the tolerance
 
 
 def test_frozen_normalization_keeps_its_statistics():

@@ -158,9 +158,9 @@ def test_failures_are_named_and_leave_the_old_report(evaluation, tmp_path):
 
 
 def test_records_names_what_is_missing(cube_store, tmp_path):
-    with pytest.raises(SystemExit, match=r"evaluate: cube_store: no store\.json"):
+    with pytest.raises(SystemExit, match=r"cube_store: no store\.json"):
         records(str(tmp_path), "validation", ["ct"])
-    with pytest.raises(SystemExit, match="evaluate: cube_store: no 'test' case"):
+    with pytest.raises(SystemExit, match="cube_store: no 'test' case"):
         records(str(cube_store), "test", ["ct"])
     assert records(str(cube_store), "test", ["ct"], optional=True) == []
     cubes = CubeDataset(records(str(cube_store), "training", ["ct"]))

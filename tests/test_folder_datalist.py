@@ -85,8 +85,9 @@ def test_missing_groups_folder_and_fraction_are_named(tmp_path):
         folder_datalist(tmp_path, ["ct"], groups=tmp_path / "none.csv")
     with pytest.raises(ValueError, match=r"dataset_dir: .* is not a folder"):
         folder_datalist(tmp_path / "none", ["ct"])
-    with pytest.raises(ValueError, match="validation_fraction: 1 is not from 0 to below 1"):
-        folder_datalist(tmp_path, ["ct"], validation_fraction=1)
+    for fraction in (1, "some", None, [0.2]):
+        with pytest.raises(ValueError, match=r"validation_fraction: .* is not from 0 to below 1"):
+            folder_datalist(tmp_path, ["ct"], validation_fraction=fraction)
 
 
 @pytest.mark.parametrize(
@@ -113,6 +114,7 @@ def given(tmp_path, **content):
 
 
 A, B = {"image": "ct/a.nii", "modality": "ct"}, {"image": "x/b.nii", "modality": "mri", "group": "p"}
+MANY = [{"image": f"ct/{n}.nii", "modality": "ct"} for n in range(7)]
 
 
 def test_given_datalist_is_completed(tmp_path):
@@ -124,10 +126,18 @@ def test_given_datalist_is_completed(tmp_path):
     ]
 
 
-def test_validation_is_carved_from_training_where_there_is_none(tmp_path):
-    cases = [{"image": f"{m}/{n}.nii", "modality": m} for m in BOTH for n in range(5)]
-    datalist, _ = read_datalist(given(tmp_path, training=cases), BOTH)
-    assert sorted(case["modality"] for case in datalist["validation"]) == BOTH
+@pytest.mark.parametrize("content", [{"training": [A]}, {"training": [A], "validation": None}])
+def test_a_missing_validation_is_left_out(tmp_path, content):
+    assert "validation" not in read_datalist(given(tmp_path, **content), BOTH)[0]
+
+
+def test_links_in_a_circle_lead_to_each_scan_once(tmp_path):
+    touch(tmp_path, "ct/a.nii", "ct/deep/b.nii")
+    (tmp_path / "ct/deep/up").symlink_to(tmp_path / "ct", target_is_directory=True)
+    (tmp_path / "ct/again").symlink_to("deep", target_is_directory=True)
+    datalist, problems = folder_datalist(tmp_path, ["ct"])
+    assert len(split_of(datalist)) == 2
+    assert problems == []
 
 
 @pytest.mark.parametrize(
@@ -152,7 +162,16 @@ def test_bad_entries_are_skipped_and_named(tmp_path, entry, message):
     [
         ({"training": [A], "validation": [A]}, "case 'ct/a.nii' in training and validation"),
         ({"training": [B], "validation": [{**A, "group": "p"}]}, "group 'p' in training and validation"),
+        (
+            {"training": MANY, "validation": MANY},
+            "has 7 cases .'ct/0.nii', 'ct/1.nii', 'ct/2.nii', 'ct/3.nii', 'ct/4.nii', …. in training and validation",
+        ),
+        (
+            {"training": [A, B], "validation": [{**MANY[1], "group": "p"}, {**MANY[2], "group": "ct/a"}]},
+            "has 2 groups .'ct/a', 'p'. in training and validation",
+        ),
         ({"validation": [A]}, "has no list 'training'"),
+        ({"training": [A], "validation": "none"}, "'validation' is no list"),
     ],
 )
 def test_leaks_and_missing_lists_stop(tmp_path, content, message):

@@ -59,6 +59,17 @@ def test_recorder_adds_the_validators_metrics(tmp_path):
     assert float(row["val_restoration"]) == pytest.approx(validator.state.metrics["val_restoration"])
 
 
+def test_recorder_leaves_out_metrics_of_an_earlier_epoch(tmp_path):
+    network = UniversalModel(features=WIDTH, outputs="all")
+    validator = make_evaluator(network)
+    recorder = LossRecorder(str(tmp_path / "losses.csv"), validator)
+    trainer = make_trainer(epochs=3, network=network)
+    trainer.add_event_handler(Events.EPOCH_COMPLETED(every=2), lambda e: validator.run(e.state.epoch))
+    recorder.attach(trainer)
+    trainer.run()
+    assert ["val_restoration" in row for row in recorder.rows] == [False, True, False]
+
+
 def test_alarm_names_a_loss_that_is_not_finite(caplog):
     network = UniversalModel(features=WIDTH, outputs="all")
     with torch.no_grad():

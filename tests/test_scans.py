@@ -8,13 +8,14 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from scan_files import body, write_scan
+from scan_files import body, write_scan, write_with_rows
 
 from universal_model_components.foreground import foreground_box, otsu
 from universal_model_components.scans import (
     ScanError,
     load_scan,
     normalise,
+    one_line,
     read_header,
     read_scan,
     spacing_of,
@@ -169,13 +170,6 @@ def _text(folder):
     return folder / "bad.nii.gz"
 
 
-def _with_rows(folder, *rows):
-    header = nibabel.Nifti1Header()
-    header["sform_code"], (header["srow_x"], header["srow_y"], header["srow_z"]) = 1, rows
-    nibabel.save(nibabel.Nifti1Image(body(), None, header), folder / "bad.nii")
-    return folder / "bad.nii"
-
-
 def _voxels(value):
     voxels = body().astype(np.float32)
     voxels[3, 4, 5] = value
@@ -196,10 +190,11 @@ BAD = [
     (lambda d: write_scan(d / "bad.nii", _voxels(np.inf)), "1 voxels are NaN or infinite"),
     (lambda d: write_scan(d / "bad.nii", np.full((8, 8, 8), 7, np.int16)), "constant volume"),
     (lambda d: write_scan(d / "bad.nii", body() + 5000), "constant after clipping"),
-    (lambda d: _with_rows(d, [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]), "singular affine"),
-    (lambda d: _with_rows(d, [1, 0, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]), "singular affine"),
-    (lambda d: _with_rows(d, [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, np.nan, 0]), "singular affine"),
+    (lambda d: write_with_rows(d / "bad.nii", [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]), "singular affine"),
+    (lambda d: write_with_rows(d / "bad.nii", [1, 0, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]), "singular affine"),
+    (lambda d: write_with_rows(d / "bad.nii", [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, np.nan, 0]), "singular affine"),
     (lambda d: write_scan(d / "bad.nii", body(), 1000.0), "no patient's size"),
+    (lambda d: write_scan(d / "bad.nii", body(), 80.0), r"1\.\de\+10 voxels at spacing \[1.0, 1.0, 1.0\] mm"),
 ]
 
 
@@ -210,6 +205,38 @@ def test_bad_scans_are_named_in_one_line(tmp_path, make, message):
         load_scan(file, **CT)
     assert str(caught.value).startswith(f"{file}: ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda d: d / "absent.nii", "no readable header"),
+        (_text, "no readable header"),
+        (lambda d: write_scan(d / "bad.nii", np.stack([body()] * 3, -1)), "not one 3D volume"),
+        (lambda d: write_scan(d / "bad.nii", body()[None]), "not one 3D volume"),
+        (lambda d: write_with_rows(d / "bad.nii", [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]), "singular affine"),
+        (lambda d: write_with_rows(d / "bad.nii", [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, np.nan, 0]), "singular affine"),
+    ],
+)
+def test_bad_headers_are_named_in_one_line(tmp_path, make, message):
+    file = make(tmp_path)
+    with pytest.raises(ScanError, match=message) as caught:
+        read_header(file)
+    assert str(caught.value).startswith(f"{file}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_error_of_many_lines_becomes_one_short_line():
+    assert one_line(OSError("cannot read\n   a.mhd:\n\nno data file")) == "cannot read a.mhd: no data file"
+    assert len(one_line(OSError("word " * 100))) == 150
+    assert one_line(KeyError()) == "KeyError"
+
+
+def test_loading_leaves_the_file_as_it_is(tmp_path):
+    file = write_scan(tmp_path / "a.nii", body(modality="mri"), 1.0)  # float32, not compressed: the reader maps it
+    before = file.read_bytes()
+    load_scan(file, (0, 500), "volume")
+    assert file.read_bytes() == before
 
 
 def test_one_volume_in_four_dimensions_is_read(tmp_path):

@@ -132,6 +132,12 @@ def test_another_recipe_is_named_and_changes_nothing(cubes):
     assert (cubes / "store.json").read_bytes() == before
 
 
+def test_a_store_without_cases_takes_another_recipe(tmp_path):
+    open_store(tmp_path, RECIPE)
+    open_store(tmp_path, {**RECIPE, "minimum_crop": 4})
+    assert read_index(tmp_path) == {"recipe": {**RECIPE, "minimum_crop": 4}}
+
+
 def test_cubes_of_another_shape_are_refused(cubes):
     with pytest.raises(ValueError, match=r"patch_size: the stored cubes are \[8, 8, 4\], not \[64, 64, 32\]"):
         CubeDataset(case_records(cubes, "training", ["ct"]), [64, 64, 32])

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import json
 import os
 import signal
 import subprocess
@@ -104,8 +105,8 @@ def test_one_modality_alone(bundles, cube_store, tmp_path):
 
 
 def test_a_run_killed_twice_ends_like_one_never_killed(bundles, cube_store, tmp_path):
-    options = ["--epochs", "3", "--checkpoint_interval", "2", "--early_stopping_patience", "5", "--resume", "true"]
-    options += ["--warmup_steps", "9", "--num_workers", "1"]
+    options = ["--epochs", "4", "--checkpoint_interval", "2", "--early_stopping_patience", "5", "--resume", "true"]
+    options += ["--warmup_steps", "9", "--num_workers", "1", "--val_interval", "2", "--plateau::patience", "0"]
     run(bundles, cube_store, tmp_path / "whole", *options)
     killed = tmp_path / "killed"
     checkpoint = killed / "models" / "checkpoint.pt"
@@ -133,20 +134,29 @@ def test_a_run_killed_twice_ends_like_one_never_killed(bundles, cube_store, tmp_
 
 
 def test_two_processes_equal_one_with_the_same_batch(bundles, cube_store, tmp_path):
+    run(bundles, cube_store, tmp_path / "start", "--epochs", "3", "--learning_rate::unet", "0.1")
+    # from trained weights: with the statistics of an untrained network, frozen normalisation lets no signal through
+    start = tmp_path / "start.json"
+    weights = tmp_path / "start" / "models" / "model.pt"
+    start.write_text(
+        json.dumps({"+initialize": [f"$@network_def.load_state_dict(torch.load('{weights}', weights_only=True))"]})
+    )
     common = ["--epochs", "2", "--freeze_normalization", "true"]
-    common += ["--learning_rate", "{'unet': 0.1, 'scale_classifier': 0.1, 'discriminator': 0.001}"]
-    run(bundles, cube_store, tmp_path / "one", *common, "--batch_size", "8")
+    common += ["--learning_rate", "{'unet': 0.1, 'scale_classifier': 0.1, 'discriminator': 0.01}"]
+    run(bundles, cube_store, tmp_path / "one", *common, "--batch_size", "8", configs=("train.json", start))
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m")
-    configs = ("train.json", "multi_gpu_train.json")
+    configs = ("train.json", "multi_gpu_train.json", start)
     run(bundles, cube_store, tmp_path / "two", *common, "--batch_size", "4", launcher=launcher, configs=configs)
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert len(one) == len(two) == 2
     for alone, together in zip(one, two, strict=True):
         for name, value in alone.items():
             assert together[name] == pytest.approx(value, rel=1e-3), name
-    first, second = model(tmp_path / "one"), model(tmp_path / "two")
+    first, second, before = model(tmp_path / "one"), model(tmp_path / "two"), torch.load(weights, weights_only=True)
     for name in first:
-        torch.testing.assert_close(first[name], second[name], rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(first[name], second[name], rtol=1e-3, atol=1e-5)
+    for part in ("encoder", "decoder", "discriminator", "scale_classifier"):
+        assert max(float((first[n] - before[n]).abs().max()) for n in first if n.startswith(part)) > 1e-3, part
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="mlflow is not installed (extra `track`)")
@@ -164,12 +174,33 @@ def test_mlflow_tracking(bundles, cube_store, tmp_path):
     ("options", "message"),
     [
         [["--resume", "perhaps"], "resume"],
-        [["--modalities", "['ct', 'pet']"], "no case of 'pet'"],
+        [["--patch_size", "[32,32,32]"], "patch_size: the stored cubes are [16, 16, 16]"],
         [["--learning_rate", "{'unet': 1.0}"], "learning_rate has no entry"],
-        [["--cube_store", "/nowhere"], "/nowhere"],
     ],
 )
 def test_mistakes_are_named(bundles, cube_store, tmp_path, options, message):
     result = run(bundles, cube_store, tmp_path, "--epochs", "1", *options, check=False)
     assert result.returncode != 0
     assert message in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        [["--modalities", "['ct', 'pet']"], "no case of 'pet'"],
+        [["--cube_store", "/nowhere"], "cube_store: no store.json in /nowhere"],
+        [["--val_interval", "3"], "train: val_interval 3 is more than the 1 epochs"],
+    ],
+)
+def test_mistakes_end_in_one_line(bundles, cube_store, tmp_path, options, message):
+    result = run(bundles, cube_store, tmp_path, "--epochs", "1", *options, check=False)
+    assert result.returncode != 0
+    assert message in result.stderr.strip().splitlines()[-1]
+
+
+def test_resume_with_another_recipe_is_refused(bundles, cube_store, tmp_path):
+    run(bundles, cube_store, tmp_path, "--epochs", "1")
+    again = ["--epochs", "2", "--resume", "true"]
+    result = run(bundles, cube_store, tmp_path, *again, configs=("train.json", "modern.json"), check=False)
+    assert result.returncode != 0
+    assert "was written with" in result.stderr.strip().splitlines()[-1]

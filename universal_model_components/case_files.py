@@ -2,7 +2,7 @@
 """The cubes of one case as one HDF5 file.
 
 It holds `cubes` (N, H, W, D; steps of 1/4095 in 16 bits, one chunk for each cube, shuffle and LZF), `scale` (N,), `box`
-(N, 2, 3; mm), and as attributes the case, its modality and group, the scan's SHA-256, the recipe and where the volume
+(N, 2, 3; mm), and as attributes the case, its modality, the scan's SHA-256, the recipe and where the volume
 lies in the scanner (`affine`). It is made in memory, written beside its name, then renamed: it is there whole or not at
 all, and a full disk is met by a plain write, not inside the HDF5 library.
 """
@@ -10,6 +10,7 @@ all, and a full disk is met by a plain write, not inside the HDF5 library.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -68,7 +69,7 @@ def content_hash(file: str | Path) -> str:
     try:
         if files[0].suffix.lower() == ".mhd":
             named = re.search(rb"ElementDataFile\s*=\s*(\S.*?)\s*$", files[0].read_bytes(), re.MULTILINE)
-            data = files[0].parent / named[1].decode() if named else None
+            data = files[0].parent / os.fsdecode(named[1]) if named else None
             files += [data] if data and data.is_file() else []
         for part in files:
             with open(part, "rb") as stream:

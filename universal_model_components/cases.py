@@ -2,7 +2,7 @@
 """The work on one case, from its scan on disk to its file of cubes.
 
 `prepare_case` is a function of plain values; any scheduler may call it, in any order, again after a kill. A case whose
-file is there, whole, made from the same scan by the same recipe, is kept as it is.
+file is there, whole, made from the same scan for the same modality by the same recipe, is kept as it is.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def prepare_case(case: Mapping[str, Any], recipe: Recipe, cube_store: str) -> di
     """Make the cubes of one case and store them, unless they are there already.
 
     Args:
-        case: keys case, modality, group and file (the scan's path).
+        case: keys case, modality and file (the scan's path); others are handed through.
         recipe: what to make.
         cube_store: folder where.
 
@@ -37,26 +37,32 @@ def prepare_case(case: Mapping[str, Any], recipe: Recipe, cube_store: str) -> di
     target, identity = case_file(cube_store, case["case"]), recipe_id(recipe.to_dict())
     result = {**case, "status": "skipped", "problem": None, "notes": [], "counts": [0] * len(SCALES), "airy": 0}
     try:
-        digest = content_hash(case["file"])
-        stored = read_attributes(target)
-        if stored and (stored["sha256"], stored["recipe_id"]) == (digest, identity):
+        origin = {"sha256": content_hash(case["file"]), "modality": case["modality"], "recipe_id": identity}
+        stored = read_attributes(target) or {}
+        changed = [key for key, value in origin.items() if stored and stored.get(key) != value]
+        if stored and not changed:
             return {**result, "status": "kept", "counts": stored["counts"].tolist(), "airy": int(stored["airy"])}
         scan, cubes = cut_case(case, recipe)
-    except ScanError as error:
-        return {**result, "problem": str(error)}
-    except (RuntimeError, MemoryError) as error:  # torch raises RuntimeError when memory runs out
-        return {
-            **result,
-            "problem": f"{case['file']}: {type(error).__name__} ({error}): see the memory of this machine",
-        }
+        content = encode_case(cubes, {**_provenance(case, scan, recipe), **origin, "airy": cubes.airy})
+    except OSError:
+        raise
+    except Exception as error:  # no single scan may stop the others
+        return {**result, "problem": problem_of(case["file"], error)}
     notes = list(scan.notes)
-    if stored:
-        old = "scan" if stored["sha256"] != digest else "recipe"
+    if changed:
+        old = {"sha256": "scan", "recipe_id": "recipe"}.get(changed[0], changed[0])
         notes.append(f"{case['file']}: another {old} than that of its stored cubes: they are made again")
-    attributes = {**_provenance(case, scan, recipe), "sha256": digest, "airy": cubes.airy}
-    content = encode_case(cubes, attributes)
     write_atomically(target, lambda path: path.write_bytes(content))
     return {**result, "status": "made", "notes": notes, "counts": cubes.counts, "airy": cubes.airy}
+
+
+def problem_of(file: str, error: Exception) -> str:
+    """Return one line that says what was wrong with a scan."""
+    if isinstance(error, ScanError):
+        return str(error)
+    # torch raises RuntimeError when memory runs out
+    hint = ": see the memory of this machine" if isinstance(error, (RuntimeError, MemoryError)) else ""
+    return f"{file}: {type(error).__name__}: {next(iter(str(error).splitlines()), '')}{hint}"
 
 
 def cut_case(case: Mapping[str, Any], recipe: Recipe) -> tuple[Scan, Cubes]:
@@ -71,14 +77,13 @@ def cut_case(case: Mapping[str, Any], recipe: Recipe) -> tuple[Scan, Cubes]:
     try:
         return scan, cut_cubes(scan.volume, scan.spacing, recipe, case["case"])
     except ValueError as error:
-        raise ScanError(f"{case['file']}: {error}: lower minimum_crop or remove the scan") from error
+        raise ScanError(f"{case['file']}: {error}") from error
 
 
 def _provenance(case: Mapping[str, Any], scan: Scan, recipe: Recipe) -> dict[str, Any]:
     return {
-        **{key: case[key] for key in ("case", "modality", "group")},
+        "case": case["case"],
         "recipe": json.dumps(recipe.to_dict(), sort_keys=True),
-        "recipe_id": recipe_id(recipe.to_dict()),
         "package_version": __version__,
         "affine": scan.affine,
         "spacing": scan.spacing,

@@ -95,9 +95,9 @@ class TrainingCheckpoint:
             self._save(engine)
 
     def _save(self, engine: Engine) -> None:
+        state: dict[str, Any] = {name: thing.state_dict() for name, thing in self._everything(engine).items()}
+        state["settings"] = self.settings
         if idist.get_rank() == 0:
-            state: dict[str, Any] = {name: thing.state_dict() for name, thing in self._everything(engine).items()}
-            state["settings"] = self.settings
             write_atomically(self.file, lambda path: torch.save(state, path))
 
     def _load(self, engine: Any) -> None:

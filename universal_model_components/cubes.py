@@ -57,6 +57,13 @@ def scale_counts(shape: Sequence[int], spacing: Sequence[float], recipe: Recipe)
     ]
 
 
+def too_small(shape: Sequence[int], spacing: Sequence[float], recipe: Recipe) -> str:
+    """Return what is wrong with a volume for which `scale_counts` gives no cube at all."""
+    sides = [round(n * side, 1) for n, side in zip(shape, spacing, strict=True)]
+    wrong = f"{sides} mm is too small for any scale with minimum_crop {recipe.minimum_crop:g} mm"
+    return f"{wrong}: lower minimum_crop or remove the scan"
+
+
 def draw_corners(
     shape: Sequence[int], crop: Sequence[int], count: int, tries: int, generator: np.random.Generator
 ) -> np.ndarray:
@@ -133,8 +140,7 @@ def cut_cubes(volume: Tensor, spacing: Sequence[float], recipe: Recipe, case: st
     """
     counts = scale_counts(volume.shape, spacing, recipe)
     if not sum(counts):
-        sides = [round(n * side, 1) for n, side in zip(volume.shape, spacing, strict=True)]
-        raise ValueError(f"{sides} mm is too small for any scale with minimum_crop {recipe.minimum_crop:g} mm")
+        raise ValueError(too_small(volume.shape, spacing, recipe))
     values, boxes, airy = [], [], 0
     table = air_table(volume, recipe.air_threshold) if recipe.air_share else np.empty(0)
     for scale, count in enumerate(counts):

@@ -59,11 +59,11 @@ class Steps:
 
 
 def prepared_scans(cube_store: Path, folder: Path, limit: int = 12) -> list[Path]:
-    """List NIfTI scans that cubes were made of, alternating between the modalities."""
+    """List scans that cubes were made of, alternating between the modalities."""
     cases = sorted(case["case"] for cases in read_index(cube_store)["splits"].values() for case in cases)
     by_modality = [list(names) for _, names in itertools.groupby(cases, lambda name: name.split("/")[0])]
     names = [name for row in itertools.zip_longest(*by_modality) for name in row if name is not None]
-    return [folder / name for name in names if name.endswith((".nii", ".nii.gz"))][:limit]
+    return [folder / name for name in names][:limit]
 
 
 def demo(

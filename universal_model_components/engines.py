@@ -50,6 +50,21 @@ def parameter_groups(network: nn.Module, learning_rate: Mapping[str, float]) -> 
     return groups
 
 
+def run(trainer: Trainer, val_interval: int = 1) -> None:
+    """Run a trainer; a failure that its user can mend ends in one line.
+
+    Raises:
+        SystemExit: for a file that cannot be read or written, a setting that does not fit, a loss that is not finite,
+            or a run so short that it would never validate and leave no model.
+    """
+    if val_interval > trainer.state.max_epochs:
+        raise SystemExit(f"train: val_interval {val_interval} is more than the {trainer.state.max_epochs} epochs")
+    try:
+        trainer.run()
+    except (OSError, ValueError, FloatingPointError) as error:
+        raise SystemExit(f"train: {error}") from error
+
+
 def place(network: nn.Module, device: torch.device, channels_last: bool = False, compile: bool = False) -> nn.Module:
     """Move a network to its device, optionally in channels-last memory format and compiled; parameters stay shared."""
     network = network.to(device)
@@ -74,7 +89,7 @@ class PretrainingTrainer(Trainer):
         amp: mixed precision, with loss scaling when `amp_dtype` is float16 on CUDA.
         amp_dtype: "bfloat16" or "float16".
         accumulation_steps: batches whose gradients are averaged for one step of the optimiser; the last step of an
-            epoch may have fewer.
+            epoch may average fewer.
         gradient_clip: largest norm of the gradient over all parts; 0 is off.
         freeze_normalization: batch norms use their running statistics and leave them alone.
         kwargs: further arguments of `monai.engines.Trainer`.
@@ -143,8 +158,10 @@ class PretrainingTrainer(Trainer):
         self.network.train()
         if self.freeze_normalization:
             _freeze_normalization(self.network)
-        first = (self.state.iteration - 1) % self.state.epoch_length % self.accumulation_steps == 0
-        if first:
+        before = (self.state.iteration - 1) % self.state.epoch_length  # batches of this epoch before this one
+        place = before % self.accumulation_steps
+        together = min(self.accumulation_steps, self.state.epoch_length - (before - place))
+        if place == 0:
             self.optimizer.zero_grad(set_to_none=True)
         with self._gradients_shared(self.between_steps):
             with torch.autocast(self.state.device.type, dtype=self.amp_dtype, enabled=self.amp):
@@ -152,7 +169,7 @@ class PretrainingTrainer(Trainer):
             self.fire_event(IterationEvents.FORWARD_COMPLETED)
             losses = self.loss_function(logits, targets)
             self.fire_event(IterationEvents.LOSS_COMPLETED)
-            self.scaler.scale(losses["loss"] / self.accumulation_steps).backward()
+            self.scaler.scale(losses["loss"] / together).backward()
         self.fire_event(IterationEvents.BACKWARD_COMPLETED)
         if self.between_steps:
             self._step()

@@ -182,7 +182,7 @@ def records(cube_store: str, split: str, modalities: Sequence[str], optional: bo
             return []
         return case_records(cube_store, split, modalities)
     except (OSError, ValueError) as error:
-        raise SystemExit(f"evaluate: {error}") from error
+        raise SystemExit(str(error)) from error
 
 
 def cube_cases(dataset: Any) -> list[str]:

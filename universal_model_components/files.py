@@ -3,11 +3,22 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import psutil
+
+
+def remove_orphans(folder: Path, name: str = "*") -> None:
+    """Remove what processes that were killed while writing `name` left beside it; files of living ones stay."""
+    for left in folder.glob(f".{name}.*.tmp"):
+        process = left.name.split(".")[-2]
+        if process.isdigit() and not psutil.pid_exists(int(process)):
+            left.unlink(missing_ok=True)
 
 
 def write_atomically(file: Path, write: Callable[[Path], Any]) -> None:
@@ -19,6 +30,7 @@ def write_atomically(file: Path, write: Callable[[Path], Any]) -> None:
         OSError: when it cannot be written; the message names the file.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
+    remove_orphans(file.parent, glob.escape(file.name))
     beside = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
         write(beside)

@@ -32,6 +32,11 @@ def loss_values(output: list[dict[str, Any]]) -> dict[str, float]:
     return {name: float(value) for name, value in output[0].items() if name.startswith("loss")}
 
 
+def _over_ranks(values: Mapping[str, float]) -> dict[str, float]:
+    ranks = idist.get_world_size()
+    return {name: float(idist.all_reduce(value)) / ranks for name, value in values.items()}
+
+
 class LossRecorder:
     """Mean of each loss over an epoch: into `engine.state.metrics` for the trackers, and a row of a CSV file.
 
@@ -57,8 +62,8 @@ class LossRecorder:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the rows so far and the sums of the running epoch."""
-        return {"rows": self.rows, "sums": self.sums, "batches": self.batches}
+        """Return the rows so far and the running epoch's sums, averaged over the ranks; all ranks must call it."""
+        return {"rows": self.rows, "sums": _over_ranks(self.sums), "batches": self.batches}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state_dict`'s result."""
@@ -73,13 +78,12 @@ class LossRecorder:
         self.batches += 1
 
     def _finish(self, engine: Any) -> None:
-        ranks = idist.get_world_size()
-        means = {name: float(idist.all_reduce(total / self.batches)) / ranks for name, total in self.sums.items()}
+        means = _over_ranks({name: total / self.batches for name, total in self.sums.items()})
         engine.state.metrics.update(means)
         row = {"epoch": engine.state.epoch, "step": engine.state.iteration, "seconds": time.monotonic() - self.started}
         row |= {f"lr_{group['name']}": float(group["lr"]) for group in engine.optimizer.param_groups}
         row |= means
-        if self.validator is not None:
+        if self.validator is not None and self.validator.state.epoch == engine.state.epoch:
             row |= {name: float(value) for name, value in self.validator.state.metrics.items()}
         self.rows.append(row)
         self.sums, self.batches = {}, 0

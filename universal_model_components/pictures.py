@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-import nibabel as nib
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -24,6 +23,7 @@ from matplotlib.ticker import MaxNLocator
 
 from .files import write_atomically
 from .planes import mosaic, plane_slices, telling_voxel
+from .scans import read_scan, to_ras
 
 COLUMNS = ("original", "corrupted", "restored", "absolute error")
 GROUND, INK = "#14171c", "#e8eaed"
@@ -94,7 +94,7 @@ def draw_scans(files: Sequence[str | Path], file: str | Path, columns: int = 3) 
     """Draw three planes through the middle of each scan, in patient's proportions.
 
     Args:
-        files: NIfTI scans.
+        files: scans of any format that can be prepared.
         file: PNG to write (beside, then renamed).
         columns: scans side by side.
     """
@@ -102,9 +102,9 @@ def draw_scans(files: Sequence[str | Path], file: str | Path, columns: int = 3) 
     figure = Figure(figsize=(3.4 * columns, 1.45 * lines), facecolor=GROUND, layout="constrained")
     outer = figure.subfigures(lines, columns, squeeze=False, facecolor=GROUND).ravel()
     for part, source in zip(outer, files, strict=False):
-        image = nib.as_closest_canonical(nib.load(source))
-        volume = np.asarray(image.dataobj, np.float32)
-        x, y, z = np.linalg.norm(image.affine[:3, :3], axis=0)
+        voxels, affine = to_ras(*read_scan(source))
+        volume = voxels.astype(np.float32)
+        x, y, z = np.linalg.norm(affine[:3, :3], axis=0)
         low, high = (-1000, 800) if volume.min() < -500 else np.percentile(volume, (1, 99.7))
         slices = plane_slices(volume, [n // 2 for n in volume.shape])
         for axis, values, aspect in zip(part.subplots(1, 3), slices, (y / x, z / x, z / y), strict=True):

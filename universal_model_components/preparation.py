@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from tqdm.auto import tqdm
 
 from .case_files import case_file
 from .cases import prepare_case
-from .datalists.folder import folder_datalist
+from .datalists.folder import folder_datalist, split_cases
 from .datalists.given import SPLITS, read_datalist
-from .files import write_json
+from .files import remove_orphans, write_json
 from .planning import count_table, print_plan
 from .recipes import SCALES, Recipe, make_recipe
 from .settings import to_bool, to_optional
@@ -45,7 +46,8 @@ def prepare(
         cube_store: folder to fill; finished cases in it are kept.
         modalities: names, in the order of their labels.
         recipe: settings of `Recipe`; its seed also draws the split.
-        datalist: MONAI datalist; None makes one of the folder and writes it into the store as datalist.json.
+        datalist: MONAI datalist; None makes one of the folder. A split that is drawn here (also for a datalist without
+            `validation`) is one of the usable scans, and is written into the store as datalist.json.
         groups: CSV that names each scan's patient, see `folder.read_groups`.
         validation_fraction: share of each modality's patients that validates.
         num_workers: processes; None is one for each core, 0 works in this process.
@@ -58,21 +60,24 @@ def prepare(
     Raises:
         SystemExit: with one line, when settings are wrong, the disk is full, or a modality has no training case left.
     """
-    with _one_line_errors(cube_store):
+    with _one_line_errors():
         modalities = [modalities] if isinstance(modalities, str) else list(modalities)
         strict, plan = to_bool(strict, "strict"), to_bool(plan, "plan")
         datalist, groups, num_workers = map(to_optional, (datalist, groups, num_workers))
         made = make_recipe(recipe or {}, modalities)
-        listed, problems = _datalist(dataset_dir, datalist, groups, modalities, made.seed, validation_fraction)
+        listed, problems, drawn = _datalist(dataset_dir, datalist, groups, modalities, made.seed, validation_fraction)
         cases = list(_cases(listed, dataset_dir))
         workers = min(usable_cores() if num_workers is None else _number(num_workers), len(cases))
         if plan:
             return print_plan(cases, made, workers, problems)
         open_store(cube_store, made.to_dict())
-        if datalist is None:
-            write_json(Path(cube_store) / "datalist.json", listed)
         results = _run(cases, made, cube_store, workers, problems)
-        index = _index(results, problems)
+        splits = _usable(listed, results)
+        if drawn:  # again, of what is left: a bad scan must not take a modality's only place in a split
+            usable = sorted([*splits["training"], *splits["validation"]], key=itemgetter("case"))
+            splits = split_cases(usable, validation_fraction, made.seed)
+            write_json(Path(cube_store) / "datalist.json", {**listed, **splits})
+        index = _index(splits, results, problems)
         close_store(cube_store, index)
     _report(index, results, cube_store, made)
     _check_enough(index, modalities, dataset_dir, strict, validation_fraction)
@@ -80,14 +85,14 @@ def prepare(
 
 
 @contextmanager
-def _one_line_errors(cube_store: str) -> Iterator[None]:
+def _one_line_errors() -> Iterator[None]:
     """Turn what may go wrong into an exit with one line; the cause stays attached for whoever calls from Python."""
     try:
         yield
     except (ValueError, ChildProcessError) as error:
         raise SystemExit(f"prepare: {error}") from error
     except OSError as error:
-        reason = error.strerror or error
+        reason = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error
         raise SystemExit(f"prepare: {reason}; finished cases are kept, run again to go on") from error
     except KeyboardInterrupt:
         raise SystemExit("prepare: interrupted: run again to go on, finished cases are kept") from None
@@ -95,12 +100,16 @@ def _one_line_errors(cube_store: str) -> Iterator[None]:
 
 def _datalist(
     dataset_dir: str, datalist: str | None, groups: str | None, modalities: Sequence[str], seed: int, fraction: float
-) -> tuple[dict[str, Any], list[str]]:
+) -> tuple[dict[str, Any], list[str], bool]:
+    """Return the datalist, what is wrong with it, and whether its split was drawn here."""
     if datalist is None:
-        return folder_datalist(dataset_dir, modalities, seed, fraction, groups)
+        return (*folder_datalist(dataset_dir, modalities, seed, fraction, groups), True)
     if groups is not None:
         raise ValueError("groups: not used with a given datalist: write the group into its entries, or give null")
-    return read_datalist(datalist, modalities, seed, fraction)
+    listed, problems = read_datalist(datalist, modalities)
+    if "validation" in listed:
+        return listed, problems, False
+    return {**listed, "seed": seed, **split_cases(listed["training"], fraction, seed)}, problems, True
 
 
 def _number(num_workers: Any) -> int:
@@ -129,16 +138,29 @@ def _run(
             tqdm.write(line)
         problems += [result["problem"]] if result["problem"] else []
         results.append(result)
-    for left in (Path(cube_store) / "cases").glob("*.tmp"):  # of a run that was killed
-        left.unlink(missing_ok=True)
-    return sorted(results, key=lambda result: result["case"])
+    for folder in (Path(cube_store), Path(cube_store) / "cases"):
+        remove_orphans(folder)
+    return results
 
 
-def _index(results: Sequence[Mapping[str, Any]], problems: Sequence[str]) -> dict[str, Any]:
-    keys = ("case", "modality", "group", "counts")
-    good = [result for result in results if result["status"] != "skipped"]
-    splits = {s: [{key: case[key] for key in keys} for case in good if case["split"] == s] for s in SPLITS}
-    return {"splits": splits, "problems": list(problems)}
+def _usable(listed: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Return the datalist's entries that have cubes, sorted by case."""
+    good = {result["case"] for result in results if result["status"] != "skipped"}
+    return {s: sorted((c for c in listed[s] if c["case"] in good), key=itemgetter("case")) for s in SPLITS}
+
+
+def _index(
+    splits: Mapping[str, Sequence[Mapping[str, Any]]], results: Sequence[Mapping[str, Any]], problems: Sequence[str]
+) -> dict[str, Any]:
+    counts = {result["case"]: result["counts"] for result in results}
+    entries = {
+        split: [
+            {key: case[key] for key in ("case", "modality", "group")} | {"counts": counts[case["case"]]}
+            for case in cases
+        ]
+        for split, cases in splits.items()
+    }
+    return {"splits": entries, "problems": list(problems)}
 
 
 def _report(index: Mapping[str, Any], results: Sequence[Mapping[str, Any]], cube_store: str, recipe: Recipe) -> None:

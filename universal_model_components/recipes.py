@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 from .settings import by_modality, to_bool, to_optional
 
 SCALES = ("large", "medium", "small")  # the position is the label
+BY_MODALITY = ("intensity_range", "intensity_scale", "foreground_crop")
+NUMBERS = {"seed": True, "minimum_crop": False, "air_threshold": False, "air_share": False, "air_tries": True}  # whole?
 RECIPE_VERSION = 1  # raised whenever the same recipe would make other cubes
 
 
@@ -53,19 +56,24 @@ class Recipe:
     antialias: bool = True
 
     def __post_init__(self) -> None:
-        for key, kind in (("spacing", (int, float)), ("patch_size", int)):
+        for key, whole in NUMBERS.items():
             value = getattr(self, key)
-            if not _is_triple(value) or not all(isinstance(side, kind) and side > 0 for side in value):
+            if not _is_number(value, whole) and not (key == "air_share" and value is None):
+                raise ValueError(f"{key}: {value!r} is not a {'whole ' if whole else ''}number")
+        for key, whole in (("spacing", False), ("patch_size", True)):
+            value = getattr(self, key)
+            if not _are_numbers(value, 3, whole) or min(value) <= 0:
                 raise ValueError(f"{key}: {value!r} is not three positive numbers")
         for name, window in self.intensity_range.items():
-            if window is not None and not (isinstance(window, Sequence) and len(window) == 2 and window[0] < window[1]):
+            if window is not None and not (_are_numbers(window, 2) and window[0] < window[1]):
                 raise ValueError(f"intensity_range: {window!r} of {name!r} is neither [low, high] nor null")
         for name, scale in self.intensity_scale.items():
             if scale not in ("range", "volume"):
                 raise ValueError(f"intensity_scale: {scale!r} of {name!r} is neither 'range' nor 'volume'")
         counts = self.cubes_per_volume
-        if set(counts) != set(SCALES) or not all(isinstance(n, int) and n >= 0 for n in counts.values()):
-            raise ValueError(f"cubes_per_volume: {dict(counts)!r} does not give a number for each of {list(SCALES)}")
+        whole = isinstance(counts, Mapping) and all(_is_number(n, True) and n >= 0 for n in counts.values())
+        if not whole or set(counts) != set(SCALES):
+            raise ValueError(f"cubes_per_volume: {counts!r} does not give a number for each of {list(SCALES)}")
         if not sum(counts.values()):
             raise ValueError("cubes_per_volume: all numbers are 0: ask for some cubes")
         if self.air_share is not None and not 0 <= self.air_share <= 1:
@@ -78,8 +86,13 @@ class Recipe:
         return json.loads(json.dumps({"version": RECIPE_VERSION, **asdict(self)}, sort_keys=True))
 
 
-def _is_triple(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 3
+def _is_number(value: Any, whole: bool = False) -> bool:
+    """Tell numbers from strings, from NaN and from booleans, which Python counts as integers."""
+    return isinstance(value, int if whole else (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _are_numbers(value: Any, count: int, whole: bool = False) -> bool:
+    return isinstance(value, Sequence) and len(value) == count and all(_is_number(item, whole) for item in value)
 
 
 def recipe_id(recipe: Mapping[str, Any]) -> str:
@@ -94,7 +107,7 @@ def make_recipe(recipe: Mapping[str, Any], modalities: Sequence[str]) -> Recipe:
         ValueError: when a setting is unknown, lacks a modality or makes no sense.
     """
     settings = dict(recipe)
-    for key in ("intensity_range", "intensity_scale", "foreground_crop"):
+    for key in BY_MODALITY:
         if key in settings:
             given = settings[key] if isinstance(settings[key], Mapping) else {}
             settings[key] = {**given, **by_modality(settings[key], modalities, key)}
@@ -106,6 +119,9 @@ def make_recipe(recipe: Mapping[str, Any], modalities: Sequence[str]) -> Recipe:
     if "air_share" in settings:
         settings["air_share"] = to_optional(settings["air_share"])
     try:
-        return Recipe(**settings)
+        made = Recipe(**settings)
     except TypeError as error:
         raise ValueError(f"recipe: {error}") from error
+    for key in BY_MODALITY:  # also where the default was taken: it knows CT and MRI only
+        by_modality(getattr(made, key), modalities, key)
+    return made

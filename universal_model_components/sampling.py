@@ -56,7 +56,8 @@ class BalancedBatchSampler(Sampler[list[tuple[int, int]]]):
         """Yield the batches from `start_step` (counted from the first epoch on) to the end of its epoch."""
         epoch = self.start_step // len(self)
         for step in range(self.start_step, (epoch + 1) * len(self)):
-            first = (step * self.world_size + self.rank) * self.batch_size
+            part = (self.rank + step) % self.world_size  # ranks take turns, so that odd batches balance out too
+            first = (step * self.world_size + part) * self.batch_size
             yield [self._draw(slot) for slot in range(first, first + self.batch_size)]
 
     def _draw(self, slot: int) -> tuple[int, int]:

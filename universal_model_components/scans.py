@@ -22,13 +22,14 @@ from monai.data import ITKReader, NibabelReader
 from torch import Tensor
 
 from .foreground import foreground_box
-from .resampling import resample, resampled_affine
+from .resampling import resample, resampled_affine, resampled_shape
 
 NIFTI = (".nii", ".nii.gz")
 SUFFIXES = (*NIFTI, ".mha", ".mhd", ".nrrd")
 CLIP_WARNING = 0.1  # share of voxels that a clip may change before a line is printed
 MINIMUM_CONTRAST = 0.01  # of the window: a CT in HU that spans less than this holds one material
 MAXIMUM_SIDE = 3000.0  # mm: longer than any patient, so the header's spacing is wrong
+MAXIMUM_VOXELS = 1e9  # after resampling; 4 GB for each copy
 
 
 class ScanError(ValueError):
@@ -84,8 +85,7 @@ def read_scan(file: str | Path) -> tuple[np.ndarray, np.ndarray]:
         # MONAI mends a NIfTI whose matrix and pixdim disagree; a matrix that is no orientation at all must not pass.
         stored = np.asarray(nibabel.load(file).affine if is_nifti else meta["affine"])  # type: ignore[attr-defined]
     except Exception as error:  # the readers raise whatever their libraries do
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ScanError(f"{file}: unreadable or truncated ({lines[-1].strip()}): fetch or export it again") from error
+        raise ScanError(f"{file}: unreadable or truncated ({one_line(error)}): fetch or export it again") from error
     while voxels.ndim > 3 and voxels.shape[-1] == 1:
         voxels = voxels[..., 0]
     if voxels.ndim != 3 or min(voxels.shape) < 2:
@@ -94,23 +94,28 @@ def read_scan(file: str | Path) -> tuple[np.ndarray, np.ndarray]:
     if voxels.dtype.kind not in "biuf":
         raise ScanError(f"{file}: voxels of type {voxels.dtype}, not one number each: convert it to a scalar image")
     affine = np.asarray(meta["affine"], dtype=np.float64)
-    if _is_singular(affine) or _is_singular(stored):
-        raise ScanError(f"{file}: singular affine {stored[:3, :3].tolist()}: repair the header's orientation")
+    for matrix in (stored, affine):
+        _check_affine(file, matrix)
     return voxels, affine
 
 
-def _is_singular(affine: np.ndarray) -> bool:
-    """Tell whether the voxels' axes do not span a volume: the box of unit directions has (almost) none."""
-    if not np.isfinite(affine).all():
-        return True
-    return abs(np.linalg.det(affine[:3, :3])) <= 1e-6 * np.prod(spacing_of(affine))
+def one_line(error: Exception) -> str:
+    """Return what an error says in one line of at most 150 characters; a library's first lines say most."""
+    return " ".join(str(error).split())[:150] or type(error).__name__
+
+
+def _check_affine(file: str | Path, affine: np.ndarray) -> None:
+    """Refuse an affine whose axes do not span a volume: the box of unit directions has (almost) none."""
+    if np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-6 * np.prod(spacing_of(affine)):
+        return
+    raise ScanError(f"{file}: singular affine {affine[:3, :3].tolist()}: repair the header's orientation")
 
 
 def read_header(file: str | Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
     """Return shape and spacing (mm) of a scan, in RAS order, without reading its voxels.
 
     Raises:
-        ScanError: when there is no header to read, or it is not that of a 3D volume.
+        ScanError: when there is no header to read, or it is not that of a 3D volume, or its affine is singular.
     """
     try:
         if str(file).lower().endswith(NIFTI):
@@ -125,12 +130,14 @@ def read_header(file: str | Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
             for axis in range(min(3, len(shape))):
                 direction = np.multiply(header.GetDirection(axis)[:3], (-1, -1, 1)[: len(shape)][:3])
                 affine[: len(direction), axis] = direction * header.GetSpacing(axis)
-        order = nibabel.io_orientation(affine)[:, 0].argsort()
-        spacing = spacing_of(affine)
     except Exception as error:  # see read_scan
-        raise ScanError(f"{file}: no readable header ({error}): fetch or export it again") from error
-    if len([side for side in shape if side > 1]) != 3:
+        raise ScanError(f"{file}: no readable header ({one_line(error)}): fetch or export it again") from error
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) != 3 or min(shape) < 2:
         raise ScanError(f"{file}: image of shape {shape}, not one 3D volume: split or remove it")
+    _check_affine(file, affine)
+    order, spacing = nibabel.io_orientation(affine)[:, 0].argsort(), spacing_of(affine)
     return tuple(shape[axis] for axis in order), tuple(spacing[axis] for axis in order)
 
 
@@ -147,42 +154,56 @@ def to_ras(voxels: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def normalise(volume: Tensor, window: Sequence[float] | None, scale: str) -> tuple[Tensor, float]:
-    """Clip to a window and scale to [0, 1] (paper IV-B.1: "Each volume is normalized independently").
+    """Clip to a window and scale to [0, 1], in place (paper IV-B.1: "Each volume is normalized independently").
 
     Args:
-        volume: intensities; HU for CT.
+        volume: intensities, HU for CT; overwritten, because a copy of a large scan is dear.
         window: lowest and highest intensity of interest; None is the volume's own range.
         scale: "range" divides by the window (CT), "volume" by the clipped volume's own minimum and maximum (MRI).
 
     Returns:
-        The volume in [0, 1] and the share of voxels that the clip changed in earnest: with "range" those above the
-        window only, because air and padding lie below it in every CT; with "volume" those on both sides.
+        The same volume, now in [0, 1], and the share of voxels that the clip changed in earnest: with "range" those
+        above the window only, because air and padding lie below it in every CT; with "volume" those on both sides.
     """
-    if window is None:
-        clipped, changed = volume, 0.0
-    else:
-        clipped = volume.clamp(*map(float, window))
-        outside = volume > window[1] if scale == "range" else clipped != volume
-        changed = float(outside.count_nonzero()) / outside.numel()
-    if window is not None and scale == "range":
-        low, high = map(float, window)
-    else:
-        low, high = float(clipped.min()), float(clipped.max())
-    return clipped.sub(low).div_(max(high - low, torch.finfo(torch.float32).tiny)), changed
+    low, high = map(float, volume.aminmax() if window is None else window)
+    changed = int((volume > high).count_nonzero())
+    if scale == "volume":
+        changed += int((volume < low).count_nonzero())
+    volume.clamp_(low, high)
+    if scale == "volume":
+        low, high = map(float, volume.aminmax())
+    return volume.sub_(low).div_(max(high - low, torch.finfo(torch.float32).tiny)), changed / volume.numel()
 
 
-def _check_voxels(file: str | Path, volume: Tensor, spacing: Sequence[float]) -> None:
+def check_size(
+    file: str | Path, shape: Sequence[int], source: Sequence[float], spacing: Sequence[float]
+) -> tuple[int, ...]:
+    """Return the shape after resampling from the `source` to the wanted spacing, both in mm.
+
+    Raises:
+        ScanError: when no patient is that large, or the resampled volume would be too large to work on.
+    """
+    sides = [round(n * side) for n, side in zip(shape, source, strict=True)]
+    if max(sides) > MAXIMUM_SIDE:
+        raise ScanError(
+            f"{file}: {sides} mm is no patient's size (limit {MAXIMUM_SIDE:g}): repair the header's spacing"
+        )
+    made = resampled_shape(shape, source, spacing)
+    if math.prod(made) > MAXIMUM_VOXELS:
+        raise ScanError(
+            f"{file}: {math.prod(made):.1e} voxels at spacing {list(spacing)} mm (limit {MAXIMUM_VOXELS:.0e}): "
+            "give a larger spacing, or repair the header's"
+        )
+    return made
+
+
+def _check_voxels(file: str | Path, volume: Tensor) -> None:
     low, high = (float(limit) for limit in volume.aminmax())  # NaN where any voxel is
     if not (math.isfinite(low) and math.isfinite(high)):
         bad = int((~torch.isfinite(volume)).sum())
         raise ScanError(f"{file}: {bad} voxels are NaN or infinite: repair or remove the scan")
     if low == high:
         raise ScanError(f"{file}: constant volume (every voxel is {low:g}): remove the scan")
-    sides = [round(n * side) for n, side in zip(volume.shape, spacing, strict=True)]
-    if max(sides) > MAXIMUM_SIDE:
-        raise ScanError(
-            f"{file}: {sides} mm is no patient's size (limit {MAXIMUM_SIDE:g}): repair the header's spacing"
-        )
 
 
 def load_scan(
@@ -206,8 +227,10 @@ def load_scan(
     """
     voxels, affine = to_ras(*read_scan(file))
     source = spacing_of(affine)
-    volume = torch.from_numpy(np.ascontiguousarray(voxels, dtype=np.float32))
-    _check_voxels(file, volume, source)
+    check_size(file, voxels.shape, source, spacing)
+    volume = torch.from_numpy(np.array(voxels, dtype=np.float32, order="C"))  # ours: the reader's may map the file
+    del voxels  # up to twice as large
+    _check_voxels(file, volume)
     volume, changed = normalise(volume, window, scale)
     if float(volume.max() - volume.min()) < MINIMUM_CONTRAST:
         raise ScanError(f"{file}: constant after clipping to {window}: wrong unit or modality? see intensity_range")

@@ -46,7 +46,7 @@ def read_index(cube_store: str | Path) -> dict[str, Any]:
 
 
 def open_store(cube_store: str | Path, recipe: Mapping[str, Any]) -> None:
-    """Make the store's folder, or check that what it holds was made by the same recipe.
+    """Make the store's folder, or check that the cases that it holds were made by the same recipe.
 
     Raises:
         ValueError: when the recipe differs; the message names each key with both values.
@@ -54,7 +54,7 @@ def open_store(cube_store: str | Path, recipe: Mapping[str, Any]) -> None:
     """
     folder = Path(cube_store)
     (folder / "cases").mkdir(parents=True, exist_ok=True)
-    if not (folder / INDEX).is_file():
+    if not (folder / INDEX).is_file() or not any((folder / "cases").glob("*.h5")):
         write_json(folder / INDEX, {"recipe": dict(recipe)})
         return
     found = read_index(folder)["recipe"]

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from typing import Any
@@ -40,11 +40,11 @@ def run_parallel(function: Callable[..., Any], arguments: Sequence[tuple], worke
 
     Args:
         function: importable by name; it and its arguments and result can be pickled.
-        arguments: one tuple for each call.
+        arguments: one tuple for each call; its first item is a mapping whose `file` names the call in messages.
         workers: processes; 0 works in this process, with one thread too, so that results are the same bit for bit.
 
     Raises:
-        ChildProcessError: when a worker process dies (mostly: out of memory).
+        ChildProcessError: when a worker process dies (mostly: out of memory); the message names the files at work.
         Exception: whatever a call raises; calls that have not begun are dropped, those under way are finished.
     """
     if workers < 1:
@@ -60,12 +60,19 @@ def run_parallel(function: Callable[..., Any], arguments: Sequence[tuple], worke
     if "forkserver" in methods:
         context.set_forkserver_preload([function.__module__])  # imports torch and MONAI once, not once for each worker
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    left: dict[Future, str] = {}  # in the order of the calls, which is the order of the work
     try:
-        for future in as_completed([pool.submit(function, *call) for call in arguments]):
-            yield future.result()
+        for call in arguments:
+            left[pool.submit(function, *call)] = str(call[0]["file"])
+        for future in as_completed(list(left)):
+            result = future.result()
+            del left[future]
+            yield result
     except BrokenProcessPool as error:
+        files = ", ".join(list(left.values())[: min(workers, 5)])
         raise ChildProcessError(
-            0, "a worker process died, perhaps for lack of memory: use fewer num_workers"
+            f"a worker process died, perhaps for lack of memory, perhaps at {files}: use fewer num_workers, "
+            "or remove that scan"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

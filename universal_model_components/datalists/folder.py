@@ -19,8 +19,13 @@ from ..scans import SUFFIXES, stem
 
 
 def find_scans(folder: Path) -> Iterator[Path]:
-    """Yield the scans below a folder, sorted; hidden files and folders are passed over, links are followed."""
+    """Yield the scans below a folder, sorted; hidden ones are passed over, links are followed, each folder once."""
+    seen = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
+        if os.path.realpath(parent) in seen:  # by a link: the same scan under two ids could be in both splits
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(parent))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if name.lower().endswith(SUFFIXES) and not name.startswith("."):
@@ -64,7 +69,7 @@ def validation_groups(members: Mapping[str, set[str]], fraction: float, seed: in
     Raises:
         ValueError: when the fraction is not from 0 to below 1.
     """
-    if not 0 <= fraction < 1:
+    if not isinstance(fraction, (int, float)) or not 0 <= fraction < 1:
         raise ValueError(f"validation_fraction: {fraction!r} is not from 0 to below 1")
     totals = Counter(name for names in members.values() for name in names)
     wanted = {name: min(max(1, round(fraction * n)), n - 1) if fraction else 0 for name, n in totals.items()}
