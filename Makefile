@@ -1,5 +1,5 @@
 # Each target makes .venv when it is missing; nothing else needs to be set up.
-#   make demo [DATA=folder]   draw scans (or read a folder of them), pre-train a narrow network, open demo/report.html
+#   make demo [DATA=folder] [EPOCHS=40]   draw scans (or read a folder of them), pre-train a narrow network, open demo/report.html
 #   make test                 all tests             make lint     ruff and mypy
 #   make format               ruff's formatting     make bench    every benchmark (long)
 PYTHON ?= python3
@@ -10,7 +10,7 @@ THREADS ?= 1
 
 .PHONY: demo test lint format bench clean
 demo: $(READY)
-	$(BIN)/python -m universal_model_components demo --output demo $(if $(DATA),--data "$(DATA)")
+	$(BIN)/python -m universal_model_components demo --output demo $(if $(DATA),--data "$(DATA)") $(if $(EPOCHS),--epochs $(EPOCHS))
 
 test: $(READY)
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -n auto --dist worksteal tests
