@@ -111,8 +111,27 @@ def _check_affine(file: str | Path, affine: np.ndarray) -> None:
     raise ScanError(f"{file}: singular affine {affine[:3, :3].tolist()}: repair the header's orientation")
 
 
+def scan_error(error: BaseException) -> ScanError | None:
+    """Return the `ScanError` that MONAI's transforms have wrapped into others, if there is one."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ScanError):
+        cause = cause.__cause__
+    return cause
+
+
 def read_header(file: str | Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
     """Return shape and spacing (mm) of a scan, in RAS order, without reading its voxels.
+
+    Raises:
+        ScanError: as `read_grid`.
+    """
+    shape, affine = read_grid(file)
+    order, spacing = nibabel.io_orientation(affine)[:, 0].argsort(), spacing_of(affine)
+    return tuple(shape[axis] for axis in order), tuple(spacing[axis] for axis in order)
+
+
+def read_grid(file: str | Path) -> tuple[tuple[int, ...], np.ndarray]:
+    """Return shape and affine (mm, RAS) of a scan, in the file's order of axes, without reading its voxels.
 
     Raises:
         ScanError: when there is no header to read, or it is not that of a 3D volume, or its affine is singular.
@@ -137,8 +156,7 @@ def read_header(file: str | Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
     if len(shape) != 3 or min(shape) < 2:
         raise ScanError(f"{file}: image of shape {shape}, not one 3D volume: split or remove it")
     _check_affine(file, affine)
-    order, spacing = nibabel.io_orientation(affine)[:, 0].argsort(), spacing_of(affine)
-    return tuple(shape[axis] for axis in order), tuple(spacing[axis] for axis in order)
+    return shape, affine
 
 
 def spacing_of(affine: np.ndarray) -> tuple[float, ...]:
