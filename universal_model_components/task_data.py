@@ -160,8 +160,8 @@ class CaseDataset(CacheDataset):
         transform: a `Compose`; what comes before its first random transform is done once and kept.
         cache_rate: share of the cases to keep in memory, from 0 to 1.
         num_workers: threads that fill the cache.
-        copy_cache: copy a kept case before its random transforms; False spares copying a whole volume for one cube, and is
-            right where the first of them takes a new tensor, such as a crop that is turned or given noise afterwards.
+        copy_cache: copy a kept case before its random transforms; False spares copying a whole volume for one cube, and
+            is right where none of them writes into what it gets, as a crop, noise and a turn do not.
 
     An index is a case's place, or a pair (place, seed), as `sampling.BalancedBatchSampler` makes them; places beyond
     the last case start again from the first.
