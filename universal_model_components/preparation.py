@@ -17,8 +17,9 @@ from tqdm.auto import tqdm
 
 from .case_files import case_file
 from .cases import prepare_case
-from .datalists.folder import folder_datalist, split_cases
+from .datalists.folder import folder_datalist
 from .datalists.given import SPLITS, read_datalist
+from .datalists.splits import split_cases
 from .files import remove_orphans, write_json
 from .planning import count_table, print_plan
 from .recipes import SCALES, Recipe, make_recipe
