@@ -23,7 +23,8 @@ def prepare_case(case: Mapping[str, Any], recipe: Recipe, cube_store: str) -> di
     """Make the cubes of one case and store them, unless they are there already.
 
     Args:
-        case: keys case, modality and file (the scan's path); others are handed through.
+        case: keys case, set (the name of the set that it is of), modality and file (the scan's path); others are
+            handed through.
         recipe: what to make.
         cube_store: folder where.
 
@@ -83,6 +84,7 @@ def cut_case(case: Mapping[str, Any], recipe: Recipe) -> tuple[Scan, Cubes]:
 def _provenance(case: Mapping[str, Any], scan: Scan, recipe: Recipe) -> dict[str, Any]:
     return {
         "case": case["case"],
+        "set": case["set"],
         "recipe": json.dumps(recipe.to_dict(), sort_keys=True),
         "package_version": __version__,
         "affine": scan.affine,
