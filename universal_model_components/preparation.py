@@ -6,6 +6,7 @@ It lists the cases, has each prepared (`cases.prepare_case`) in parallel, and sa
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,8 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from .case_files import case_file
-from .cases import prepare_case
+from .cases import prepare_case, skipped
+from .cluster import cluster_threads, run_on_cluster
 from .datalists.given import SPLITS
 from .datalists.sources import Source, read_sources
 from .files import remove_orphans, write_json
@@ -36,6 +38,7 @@ def prepare(
     groups: str | None = None,
     validation_fraction: float = 0.2,
     num_workers: int | None = None,
+    scheduler: str | None = None,
     strict: bool | str = False,
     plan: bool | str = False,
     default_dir: str | None = None,
@@ -54,6 +57,7 @@ def prepare(
         groups: CSV that names each scan's patient, see `folder.read_groups`.
         validation_fraction: share of each modality's patients that validates.
         num_workers: processes; None is one for each core, 0 works in this process.
+        scheduler: address of a Dask scheduler, whose workers do the work instead; paths must mean the same to them.
         strict: exit non-zero when anything at all was wrong (after the good scans were prepared).
         plan: print what would be made, and write nothing.
         default_dir: a `dataset_dir` that nobody chose: a datalist's own `root` goes before it.
@@ -73,12 +77,15 @@ def prepare(
             datalist, dataset_dir, default_dir, modalities, groups, made.seed, validation_fraction
         )
         cases = [case for source in sources for case in source.cases()]
-        workers = min(_number(to_optional(num_workers)), len(cases))
+        scheduler = to_optional(scheduler)
+        number = cluster_threads(scheduler) if scheduler else _number(to_optional(num_workers))
         _announce(sources, problems)
         if plan:
-            return print_plan(cases, made, workers, problems)
+            return print_plan(cases, made, min(number, len(cases)), problems)
         open_store(cube_store, made.to_dict())
-        results = _run(cases, made, cube_store, workers, problems)
+        results = _run(_work(cases, made, cube_store, number, scheduler), len(cases), problems)
+        for folder in (Path(cube_store), Path(cube_store) / "cases"):
+            remove_orphans(folder)
         good = {result["case"] for result in results if result["status"] != "skipped"}
         sources = [source.keep(good, validation_fraction, made.seed) for source in sources]
         _write_drawn(cube_store, sources)
@@ -121,19 +128,28 @@ def _announce(sources: Sequence[Source], problems: Sequence[str]) -> None:
         print(problem, flush=True)
 
 
-def _run(
-    cases: Sequence[Mapping[str, Any]], recipe: Recipe, cube_store: str, workers: int, problems: list[str]
-) -> list[dict[str, Any]]:
-    """Prepare every case; name what is wrong when it is found, and collect it in `problems`."""
+def _work(
+    cases: Sequence[Mapping[str, Any]], recipe: Recipe, cube_store: str, workers: int, scheduler: str | None
+) -> Iterator[dict[str, Any]]:
+    """Have every case prepared, by processes of this machine or by a cluster, and yield the results as they come."""
+    if scheduler is None:
+        calls = [(case, recipe, cube_store) for case in cases]
+        return run_parallel(prepare_case, calls, min(workers, len(cases)))
+    store = os.path.abspath(cube_store)
+    calls = [({**case, "file": os.path.abspath(case["file"])}, recipe, store) for case in cases]
+    return run_on_cluster(
+        prepare_case, calls, scheduler, store, lambda call, why: skipped(call[0], f"{call[0]['file']}: {why}")
+    )
+
+
+def _run(work: Iterator[dict[str, Any]], total: int, problems: list[str]) -> list[dict[str, Any]]:
+    """Take the results; name what is wrong when it is found, and collect it in `problems`."""
     results = []
-    calls = [(case, recipe, cube_store) for case in cases]
-    for result in tqdm(run_parallel(prepare_case, calls, workers), "prepare", len(cases), unit="scan", mininterval=1):
+    for result in tqdm(work, "prepare", total, unit="scan", mininterval=1):
         for line in [*result["notes"], *([result["problem"]] if result["problem"] else [])]:
             tqdm.write(line)
         problems += [result["problem"]] if result["problem"] else []
         results.append(result)
-    for folder in (Path(cube_store), Path(cube_store) / "cases"):
-        remove_orphans(folder)
     return results
 
 
