@@ -52,7 +52,9 @@ def test_the_middle_of_a_cube_is_the_candidates_voxel(name, suffix, tmp_path, ge
     assert cube[4, 4, 2] == 1
     turned = nibabel.as_closest_canonical(nibabel.Nifti1Image(voxels, affine))
     there = tuple(int(n) for n in np.argwhere(np.asarray(turned.dataobj) == 2000)[0])
-    expected = np.asarray(turned.dataobj)[tuple(slice(n - s // 2, n + s // 2) for n, s in zip(there, (8, 8, 4)))]
+    expected = np.asarray(turned.dataobj)[
+        tuple(slice(n - s // 2, n + s // 2) for n, s in zip(there, (8, 8, 4), strict=True))
+    ]
     np.testing.assert_allclose(cube, expected / 2000, atol=1e-6)
 
 

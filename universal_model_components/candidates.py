@@ -106,7 +106,7 @@ def outside(positions: Any, affine: np.ndarray, shape: Sequence[int]) -> np.ndar
         positions (N, 3) → (N,), bool.
     """
     voxels = nearest_voxels(positions, affine).numpy()
-    return ((voxels < 0) | (voxels >= np.asarray(shape))).any(axis=1)
+    return np.any((voxels < 0) | (voxels >= np.asarray(shape)), axis=1)
 
 
 def check_inside(entry: dict[str, Any], affine: np.ndarray, shape: Sequence[int]) -> None:
