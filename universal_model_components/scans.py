@@ -111,8 +111,8 @@ def _check_affine(file: str | Path, affine: np.ndarray) -> None:
     raise ScanError(f"{file}: singular affine {affine[:3, :3].tolist()}: repair the header's orientation")
 
 
-def read_header(file: str | Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """Return shape and spacing (mm) of a scan, in RAS order, without reading its voxels.
+def read_geometry(file: str | Path) -> tuple[tuple[int, ...], np.ndarray]:
+    """Return shape and affine (voxel → mm, RAS) of a scan as it is stored, without reading its voxels.
 
     Raises:
         ScanError: when there is no header to read, or it is not that of a 3D volume, or its affine is singular.
@@ -130,6 +130,7 @@ def read_header(file: str | Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
             for axis in range(min(3, len(shape))):
                 direction = np.multiply(header.GetDirection(axis)[:3], (-1, -1, 1)[: len(shape)][:3])
                 affine[: len(direction), axis] = direction * header.GetSpacing(axis)
+                affine[axis, 3] = (-1, -1, 1)[axis] * header.GetOrigin(axis)
     except Exception as error:  # see read_scan
         raise ScanError(f"{file}: no readable header ({one_line(error)}): fetch or export it again") from error
     while len(shape) > 3 and shape[-1] == 1:
@@ -137,6 +138,16 @@ def read_header(file: str | Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
     if len(shape) != 3 or min(shape) < 2:
         raise ScanError(f"{file}: image of shape {shape}, not one 3D volume: split or remove it")
     _check_affine(file, affine)
+    return shape, affine
+
+
+def read_header(file: str | Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Return shape and spacing (mm) of a scan, in RAS order, without reading its voxels.
+
+    Raises:
+        ScanError: as `read_geometry`.
+    """
+    shape, affine = read_geometry(file)
     order, spacing = nibabel.io_orientation(affine)[:, 0].argsort(), spacing_of(affine)
     return tuple(shape[axis] for axis in order), tuple(spacing[axis] for axis in order)
 
