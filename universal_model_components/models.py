@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from .heads import ModalityDiscriminator, PooledClassifier, ScaleClassifier, reverse_gradient
-from .unet import FEATURES, Decoder, Encoder
+from .unet import FEATURES, Decoder, Encoder, UNet
 
 OUTPUTS = ("restoration", "all")
 
@@ -102,3 +102,14 @@ class ClassificationModel(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Return the logits."""
         return self.classifier(self.encoder(image)[-1])
+
+
+class SegmentationModel(UNet):
+    """E and G for a segmentation task, one logit a voxel (paper IV-B.2).
+
+    The names of its parameters are those of `UniversalModel`, so that pre-trained weights fit; the arguments are
+    those of `UNet`.
+
+    Shape:
+        image (B, in_channels, H, W, D) → logits (B, out_channels, H, W, D), sides divisible by 2^(levels − 1).
+    """

@@ -228,16 +228,40 @@ def load_scan(
 
     Args:
         file: NIfTI, MetaImage or NRRD.
+        window, scale, spacing, foreground: see `make_scan`.
+
+    Raises:
+        ScanError: see `read_scan` and `make_scan`.
+    """
+    return make_scan(file, *read_scan(file), window, scale, spacing, foreground)
+
+
+def make_scan(
+    file: str | Path,
+    voxels: np.ndarray,
+    affine: np.ndarray,
+    window: Sequence[float] | None = None,
+    scale: str = "volume",
+    spacing: Sequence[float] | None = (1.0, 1.0, 1.0),
+    foreground: bool = False,
+) -> Scan:
+    """Make voxels in memory a volume in [0, 1], RAS, at the wanted spacing.
+
+    Args:
+        file: where they are from, for messages.
+        voxels: intensities, any real type; left as they are.
+        affine: voxel → mm, RAS.
         window: intensities of interest (HU for CT), None for the volume's own range.
         scale: "range" or "volume", see `normalise`.
-        spacing: of the result, mm; third-order spline.
+        spacing: of the result, mm; third-order spline. None keeps the scan's own.
         foreground: crop to the body first (MRI), see `foreground_box`.
 
     Raises:
-        ScanError: see `read_scan`; also NaN or infinite voxels, a constant volume, an impossible size.
+        ScanError: NaN or infinite voxels, a constant volume, an impossible size.
     """
-    voxels, affine = to_ras(*read_scan(file))
+    voxels, affine = to_ras(voxels, affine)
     source = spacing_of(affine)
+    spacing = source if spacing is None else spacing
     check_size(file, voxels.shape, source, spacing)
     volume = torch.from_numpy(np.array(voxels, dtype=np.float32, order="C"))  # ours: the reader's may map the file
     del voxels  # up to twice as large
