@@ -111,8 +111,27 @@ def _check_affine(file: str | Path, affine: np.ndarray) -> None:
     raise ScanError(f"{file}: singular affine {affine[:3, :3].tolist()}: repair the header's orientation")
 
 
-def read_geometry(file: str | Path) -> tuple[tuple[int, ...], np.ndarray]:
-    """Return shape and affine (voxel → mm, RAS) of a scan as it is stored, without reading its voxels.
+def scan_error(error: BaseException) -> ScanError | None:
+    """Return the `ScanError` that MONAI's transforms have wrapped into others, if there is one."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ScanError):
+        cause = cause.__cause__
+    return cause
+
+
+def read_header(file: str | Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Return shape and spacing (mm) of a scan, in RAS order, without reading its voxels.
+
+    Raises:
+        ScanError: as `read_grid`.
+    """
+    shape, affine = read_grid(file)
+    order, spacing = nibabel.io_orientation(affine)[:, 0].argsort(), spacing_of(affine)
+    return tuple(shape[axis] for axis in order), tuple(spacing[axis] for axis in order)
+
+
+def read_grid(file: str | Path) -> tuple[tuple[int, ...], np.ndarray]:
+    """Return shape and affine (mm, RAS) of a scan, in the file's order of axes, without reading its voxels.
 
     Raises:
         ScanError: when there is no header to read, or it is not that of a 3D volume, or its affine is singular.
@@ -130,7 +149,6 @@ def read_geometry(file: str | Path) -> tuple[tuple[int, ...], np.ndarray]:
             for axis in range(min(3, len(shape))):
                 direction = np.multiply(header.GetDirection(axis)[:3], (-1, -1, 1)[: len(shape)][:3])
                 affine[: len(direction), axis] = direction * header.GetSpacing(axis)
-                affine[axis, 3] = (-1, -1, 1)[axis] * header.GetOrigin(axis)
     except Exception as error:  # see read_scan
         raise ScanError(f"{file}: no readable header ({one_line(error)}): fetch or export it again") from error
     while len(shape) > 3 and shape[-1] == 1:
@@ -139,17 +157,6 @@ def read_geometry(file: str | Path) -> tuple[tuple[int, ...], np.ndarray]:
         raise ScanError(f"{file}: image of shape {shape}, not one 3D volume: split or remove it")
     _check_affine(file, affine)
     return shape, affine
-
-
-def read_header(file: str | Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """Return shape and spacing (mm) of a scan, in RAS order, without reading its voxels.
-
-    Raises:
-        ScanError: as `read_geometry`.
-    """
-    shape, affine = read_geometry(file)
-    order, spacing = nibabel.io_orientation(affine)[:, 0].argsort(), spacing_of(affine)
-    return tuple(shape[axis] for axis in order), tuple(spacing[axis] for axis in order)
 
 
 def spacing_of(affine: np.ndarray) -> tuple[float, ...]:

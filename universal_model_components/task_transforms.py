@@ -17,8 +17,10 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
+from monai.utils import ensure_tuple
 from torch import Tensor
 
+from .grids import grid_difference
 from .labels import Labels
 from .scan_transforms import grid_positions, resample_to_affine
 from .scans import ScanError, make_scan
@@ -27,7 +29,6 @@ from .settings import to_optional
 logger = logging.getLogger(__name__)
 
 SCAN_GRID = "scan_grid"  # metadata: shape and affine that the scan came with
-GRID_TOLERANCE = 0.1  # of the smallest voxel side: how far a label's corner may lie from its image's
 
 
 class Normalised(MapTransform):
@@ -61,7 +62,7 @@ class Normalised(MapTransform):
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.window, self.scale, self.spacing = to_optional(intensity_range), intensity_scale, to_optional(spacing)
-        self.label_keys = (label_keys,) if isinstance(label_keys, str) else tuple(label_keys)
+        self.label_keys = ensure_tuple(label_keys)
         self.labels = Labels(label_values)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -164,14 +165,6 @@ def check_same_grid(file: str, label: Any, image_file: str, image: MetaTensor) -
     message = grid_difference(_affine(label), _affine(image), tuple(image.shape[1:]))
     if message:
         raise ScanError(f"{file}: {message} of its image {image_file}: resample the label, or repair its header")
-
-
-def grid_difference(affine: np.ndarray, expected: np.ndarray, shape: Sequence[int]) -> str | None:
-    """Say how far a grid's corners lie from where they should, or None when that is within `GRID_TOLERANCE`."""
-    corners = np.array([[*(np.unravel_index(i, (2, 2, 2)) * (np.asarray(shape) - 1)), 1.0] for i in range(8)])
-    drift = float(np.abs((corners @ (affine - expected).T)[:, :3]).max())
-    smallest = float(np.linalg.norm(expected[:3, :3], axis=0).min())
-    return None if drift <= GRID_TOLERANCE * smallest else f"its corners lie up to {drift:.3g} mm from those"
 
 
 def file_of(image: Any, default: str) -> str:
