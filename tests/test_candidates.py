@@ -16,7 +16,7 @@ from universal_model_components.candidates import (
     nearest_voxels,
     read_candidates,
 )
-from universal_model_components.scans import load_scan
+from universal_model_components.scans import load_scan, read_grid
 
 SHAPE = (22, 26, 30)
 TURN = Rotation.from_euler("xyz", [9, -7, 12], degrees=True).as_matrix()
@@ -135,3 +135,11 @@ def test_candidates_outside_the_scan_are_named():
     wrong = {"image": "scan.mhd", "candidates": [*inside, world(np.array([22, 3, 3]), affine)]}
     with pytest.raises(ValueError, match=r"1 of 4 lie outside scan.mhd, first .* \(voxel \[22.0, 3.0, 3.0\]"):
         check_inside(wrong, affine, SHAPE)
+
+
+def test_the_header_alone_knows_where_a_metaimage_lies(tmp_path):
+    affine = affine_of(AFFINES["oblique, flipped and permuted"], (0.7, 0.8, 2.5))
+    file = write_metaimage(tmp_path / "scan.mhd", np.zeros(SHAPE, np.int16), affine)
+    shape, found = read_grid(file)
+    assert shape == SHAPE
+    np.testing.assert_allclose(found, affine, atol=1e-5)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ def read_candidates(file: str | Path, classes: bool = False) -> dict[str, list[l
     return found
 
 
-def _values(row: dict[str, Any], names: Sequence[str], place: str) -> list[float]:
+def _values(row: Mapping[str, Any], names: Sequence[str], place: str) -> list[float]:
     values: list[float] = []
     for name in names:
         try:
@@ -109,7 +109,7 @@ def outside(positions: Any, affine: np.ndarray, shape: Sequence[int]) -> np.ndar
     return np.any((voxels < 0) | (voxels >= np.asarray(shape)), axis=1)
 
 
-def check_inside(entry: dict[str, Any], affine: np.ndarray, shape: Sequence[int]) -> None:
+def check_inside(entry: Mapping[str, Any], affine: np.ndarray, shape: Sequence[int]) -> None:
     """Refuse candidates that lie outside their scan.
 
     Args:
