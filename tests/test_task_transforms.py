@@ -152,7 +152,9 @@ def test_labels_that_do_not_fit_are_named_in_one_line(tmp_path, label, affine, m
 
 def test_a_grid_that_differs_by_rounding_is_accepted(tmp_path):
     data = {"image": str(write_scan(tmp_path / "image.nii.gz", body()))}
-    data["label"] = str(write_scan(tmp_path / "label.nii.gz", np.ones((32, 32, 32)), moved(np.diag([2.0, 2, 2, 1]), 0.1)))
+    data["label"] = str(
+        write_scan(tmp_path / "label.nii.gz", np.ones((32, 32, 32)), moved(np.diag([2.0, 2, 2, 1]), 0.1))
+    )
     assert pipeline(label_keys="label", **CT)(data)["label"].min() == 1
 
 

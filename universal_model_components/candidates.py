@@ -154,10 +154,26 @@ def cut_cube(volume: Any, centre: Sequence[int], shape: Sequence[int]) -> np.nda
     return cube
 
 
-def cut_cubes_at(volume: Tensor, centres: Tensor, shape: Sequence[int]) -> Tensor:
-    """Cut many cubes around voxels of one volume, on its device.
+def cube_windows(volume: Tensor, shape: Sequence[int]) -> Tensor:
+    """View a volume, padded with zeros once, as the cubes around each of its voxels; `windows[:, x, y, z]` is one.
 
-    The volume is padded with zeros once, and all cubes are gathered from a view of its windows in one call.
+    Args:
+        volume: in [0, 1].
+        shape: of the cubes, whose voxel `shape // 2` is the one that they are around.
+
+    Shape:
+        volume (C, H, W, D) → (C, H, W, D, *shape), a view.
+    """
+    sides = [int(side) for side in shape]
+    pads = [pad for side in reversed(sides) for pad in (side // 2, side - side // 2 - 1)]
+    windows = torch.nn.functional.pad(volume.as_subclass(Tensor), pads)  # a MetaTensor's affine is not the cubes'
+    for axis, side in enumerate(sides):
+        windows = windows.unfold(1 + axis, side, 1)
+    return windows
+
+
+def cut_cubes_at(volume: Tensor, centres: Tensor, shape: Sequence[int]) -> Tensor:
+    """Cut many cubes around voxels of one volume, in one call, on its device.
 
     Args:
         volume: in [0, 1].
@@ -167,11 +183,14 @@ def cut_cubes_at(volume: Tensor, centres: Tensor, shape: Sequence[int]) -> Tenso
     Shape:
         volume (C, H, W, D), centres (N, 3) → (N, C, *shape).
     """
-    volume = volume.as_subclass(Tensor)  # a MetaTensor's affine is not the cubes'
-    sides = [int(side) for side in shape]
-    pads = [pad for side in reversed(sides) for pad in (side // 2, side - side // 2 - 1)]
-    windows = torch.nn.functional.pad(volume, pads)
-    for axis, side in enumerate(sides):
-        windows = windows.unfold(1 + axis, side, 1)  # (C, H, W, D, *shape), a view
-    x, y, z = centres.to(volume.device).unbind(dim=1)
+    return gather_cubes(cube_windows(volume, shape), centres)
+
+
+def gather_cubes(windows: Tensor, centres: Tensor) -> Tensor:
+    """Copy the cubes around some voxels out of `cube_windows`.
+
+    Shape:
+        windows (C, H, W, D, *shape), centres (N, 3) → (N, C, *shape).
+    """
+    x, y, z = centres.to(windows.device).unbind(dim=1)
     return windows[:, x, y, z].movedim(1, 0)

@@ -7,7 +7,7 @@ middle of its scan. What augmentation does to a cube is a function of the seed t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,14 +82,15 @@ def _samples(case: Mapping[str, Any]) -> Sequence[Any]:
 class ClassificationDataset(Dataset):
     """Samples by random access; nothing but the list of cases is held in memory.
 
-    `dataset[i]` is sample i as it is, `dataset[i, seed]` sample i after `augmentation` with that seed. Items: `image`
-    float32 (1, H, W, D) in [0, 1], `label`, `case`, `group`, and of a candidate `seriesuid` and `position` (mm, LPS).
+    `dataset[i]` is sample i; in `dataset[i, seed]` what the transform draws at random is a function of the seed. Items:
+    `image` float32 (1, H, W, D) in [0, 1], `label`, `case`, `group`, and of a candidate `seriesuid` and `position` (mm,
+    LPS).
 
     Args:
         data: cases of `read_classes`.
         scans: where their normalised scans are.
         patch_size: voxels of a cube.
-        augmentation: MONAI's `Compose` on the key `image`; None is none.
+        transform: MONAI's `Compose` on the key `image`: augmentation, in training; None is none.
         negatives: keep so many negatives for each positive, the same ones every time; None keeps all.
         seed: of that choice.
     """
@@ -99,11 +100,11 @@ class ClassificationDataset(Dataset):
         data: Sequence[Mapping[str, Any]],
         scans: ScanCache,
         patch_size: Sequence[int],
-        augmentation: Compose | Callable | None = None,
+        transform: Compose | None = None,
         negatives: float | None = None,
         seed: int = 0,
     ) -> None:
-        self.data, self.scans, self.augmentation = list(data), scans, augmentation
+        self.data, self.scans, self.transform = list(data), scans, transform
         self.patch_size = [int(side) for side in patch_size]
         labels = sample_labels(self.data)
         kept = torch.arange(len(labels))
@@ -131,11 +132,11 @@ class ClassificationDataset(Dataset):
             item |= {"position": torch.tensor(position, dtype=torch.float64)}
         cube = self.scans.cube(case, position, self.patch_size)
         item["image"] = torch.from_numpy(cube).unsqueeze(0)
-        if seed is None or self.augmentation is None:
+        if self.transform is None:
             return item
-        state = np.random.SeedSequence(int(seed)).generate_state(1)[0]
-        self.augmentation.set_random_state(seed=int(state))  # type: ignore[union-attr]
-        return self.augmentation(item)
+        if seed is not None:
+            self.transform.set_random_state(seed=int(np.random.SeedSequence(int(seed)).generate_state(1)[0]))
+        return self.transform(item)
 
 
 def thin_negatives(labels: Tensor, negatives: float, seed: int = 0) -> Tensor:

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from ignite.engine import Events
+from torch import nn
 
 from .charts import draw_confusion, draw_roc
 from .classification_metrics import NAMES, summarise
 from .evaluation import versions
 from .files import write_atomically
+from .weights import load_weights
 
 logger = logging.getLogger(__name__)
 
@@ -104,3 +106,17 @@ def describe(summary: Mapping[str, Any]) -> str:
     rates = ", ".join(f"{name} {shown(summary[name])}" for name in ("accuracy", "sensitivity", "specificity"))
     counts = f"{summary['positives']} positives and {summary['negatives']} negatives of {summary['patients']} patients"
     return f"{counts}, AUC {shown(summary['auc'])}{between}; at {summary['threshold']:g}: {rates}"
+
+
+def evaluate(evaluator: Any, network: nn.Module, weights: str) -> None:
+    """Load a model and run an evaluator that has a `ClassificationReport`; the whole of an evaluate.json.
+
+    Raises:
+        SystemExit: with one line, when the weights do not fit, the model's answer is not finite, or a file cannot be
+            read or written.
+    """
+    try:
+        load_weights(network, weights)
+        evaluator.run()
+    except (OSError, ValueError, FloatingPointError) as error:
+        raise SystemExit(f"evaluate: {str(error).strip().splitlines()[-1]}") from error
