@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..candidates import outside, read_candidates
 from ..settings import to_optional
 from .findings import Findings
 from .folder import find_scans
@@ -114,21 +115,12 @@ def _name_patients(cases: list[Case], root: Path, table: Any, findings: Findings
 
 def _add_candidates(cases: list[Case], table: Path, findings: Findings) -> None:
     """Give each scan its candidates as rows x, y, z (mm, LPS), class, in the order of the table."""
-    columns = {"series": ("seriesuid",), "x": ("coordX",), "y": ("coordY",), "z": ("coordZ",), "class": ("class",)}
-    by_series: dict[str, list[list[float]]] = {}
-    for number, row in enumerate(read_table(table, columns, "candidates"), start=2):
-        try:
-            point, kind = [float(row[axis]) for axis in "xyz"], int(float(row["class"]))
-        except ValueError:
-            raise ValueError(f"candidates: {table} line {number}: not numbers in {row}: fetch it again") from None
-        if kind not in (0, 1):
-            raise ValueError(f"candidates: {table} line {number}: class {kind}, 0 or 1 expected: fetch it again")
-        by_series.setdefault(row["series"], []).append([*point, kind])
+    listed = read_candidates(table, classes=True)
     for case in cases:
-        case["candidates"] = by_series.pop(case["seriesuid"], [])
-    if by_series:
-        lost = sum(map(len, by_series.values()))
-        findings.differences.append(f"{table.name}: {lost} candidates of {len(by_series)} scans that are not there")
+        case["candidates"] = [[x, y, z, int(kind)] for x, y, z, kind in listed.pop(case["seriesuid"], [])]
+    if listed:
+        lost = sum(map(len, listed.values()))
+        findings.differences.append(f"{table.name}: {lost} candidates of {len(listed)} scans that are not there")
 
 
 def _check_candidates(
@@ -138,13 +130,12 @@ def _check_candidates(
         kinds = [row[3] for part in parts for case in splits[part] for row in case["candidates"]]
         findings.count(f"candidates {name}", len(kinds), expected[0])
         findings.count(f"positive candidates {name}", sum(kinds), expected[1])
-    outside = [sum(not inside(case, row[:3]) for row in case["candidates"]) for part in SPLITS for case in splits[part]]
-    if sum(outside):
-        findings.notes.append(f"{sum(outside)} candidates of {np.count_nonzero(outside)} scans lie outside their scan")
-
-
-def inside(case: Case, point: list[float]) -> bool:
-    """Tell whether an LPS point (mm) is within a scan's voxels."""
-    shape, affine = case["grid"]
-    index = np.linalg.solve(np.asarray(affine), [-point[0], -point[1], point[2], 1])[:3]
-    return bool((index > -0.5).all() and (index < np.asarray(shape) - 0.5).all())
+    strays = [
+        int(outside([row[:3] for row in case["candidates"]], np.asarray(case["grid"][1]), case["grid"][0]).sum())
+        for part in SPLITS
+        for case in splits[part]
+    ]
+    if sum(strays):
+        findings.differences.append(
+            f"{sum(strays)} candidates of {np.count_nonzero(strays)} scans lie outside their scan"
+        )

@@ -24,6 +24,7 @@ TEST_FRACTION = 0.2  # of labelled scans
 def folder(
     root: str,
     output: str,
+    name: str = "folder",
     table: str | None = None,
     modality: str | None = None,
     modalities: Sequence[str] = ("ct", "mri"),
@@ -47,6 +48,7 @@ def folder(
     Args:
         root: folder of the scans.
         output: datalist to write.
+        name: of the set; `prepare` wants different ones when it takes several datalists.
         table: CSV with columns image, label (path of a mask, or class 0, 1, …), and optionally group and modality.
         modality: of labelled scans, "ct" or "mri"; a dataset.json or the table's column may tell it.
         modalities: names of the sub-folders, and those that may occur.
@@ -66,9 +68,7 @@ def folder(
     columns = {"image": image_column, "label": label_column, "group": group_column}
     is_labelled = table is not None or (Path(root) / "imagesTr").is_dir()
     stage = "finetuning" if is_labelled else "pretraining"
-    request = Request(
-        *("folder", Path(root), Path(output), seed, stage, validation_fraction, allow_partial, num_workers)
-    )
+    request = Request(*(name, Path(root), Path(output), seed, stage, validation_fraction, allow_partial, num_workers))
     names = [modalities] if isinstance(modalities, str) else list(modalities)
     findings = Findings()
     given: list[Case] = []
