@@ -37,6 +37,15 @@ def _over_ranks(values: Mapping[str, float]) -> dict[str, float]:
     return {name: float(idist.all_reduce(value)) / ranks for name, value in values.items()}
 
 
+def use(handler: Any) -> Any:
+    """Return `handler`: an entry of a config's handler list that is defined elsewhere in the config, under a name.
+
+    MONAI Label and MonaiAlgo want literal dicts in these lists and put entries of their own in front, so that neither
+    "@name" nor a reference by index would do.
+    """
+    return handler
+
+
 class LossRecorder:
     """Mean of each loss over an epoch: into `engine.state.metrics` for the trackers, and a row of a CSV file.
 
