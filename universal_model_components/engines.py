@@ -62,7 +62,8 @@ def run(trainer: Trainer, val_interval: int = 1) -> None:
     try:
         trainer.run()
     except (OSError, ValueError, FloatingPointError) as error:
-        raise SystemExit(f"train: {error}") from error
+        # from a worker process an error comes with its traceback, itself in the last line
+        raise SystemExit(f"train: {str(error).strip().splitlines()[-1]}") from error
 
 
 def place(network: nn.Module, device: torch.device, channels_last: bool = False, compile: bool = False) -> nn.Module:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from .heads import ModalityDiscriminator, ScaleClassifier, reverse_gradient
-from .unet import FEATURES, Decoder, Encoder
+from .unet import FEATURES, Decoder, Encoder, UNet
 
 OUTPUTS = ("restoration", "all")
 
@@ -73,3 +73,14 @@ class UniversalModel(nn.Module):
             return outputs
         else:
             return torch.sigmoid(restoration)
+
+
+class SegmentationModel(UNet):
+    """E and G for a segmentation task, one logit a voxel (paper IV-B.2).
+
+    The names of its parameters are those of `UniversalModel`, so that pre-trained weights fit; the arguments are
+    those of `UNet`.
+
+    Shape:
+        image (B, in_channels, H, W, D) → logits (B, out_channels, H, W, D), sides divisible by 2^(levels − 1).
+    """
