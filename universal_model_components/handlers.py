@@ -44,6 +44,15 @@ def _over_ranks(values: Mapping[str, float]) -> dict[str, float]:
     return {name: float(idist.all_reduce(value)) / ranks for name, value in values.items()}
 
 
+def use(handler: Any) -> Any:
+    """Return `handler`: an entry of a config's handler list that is defined elsewhere in the config, under a name.
+
+    MONAI Label and MonaiAlgo want literal dicts in these lists and put entries of their own in front, so that neither
+    "@name" nor a reference by index would do.
+    """
+    return handler
+
+
 class LossRecorder:
     """Mean of each loss over an epoch: into `engine.state.metrics` for the trackers, and a row of a CSV file.
 
@@ -170,6 +179,13 @@ class TrainingAlarm:
             )
 
 
+def write_model(network: nn.Module, file: Path) -> None:
+    """Write a network's plain state dict, on rank 0 alone; it loads with `weights_only=True`."""
+    if idist.get_rank() == 0:
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+        write_atomically(file, lambda path: torch.save(state, path))
+
+
 class BestModel:
     """Write the network's plain state dict whenever the validator's key metric is the best so far.
 
@@ -201,9 +217,28 @@ class BestModel:
 
     def __call__(self, engine: Any) -> None:
         """Write the model when this epoch is the best one."""
-        if engine.state.best_metric_epoch == engine.state.epoch and idist.get_rank() == 0:
-            state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
-            write_atomically(self.file, lambda path: torch.save(state, path))
+        if engine.state.best_metric_epoch == engine.state.epoch:
+            write_model(self.network, self.file)
+
+
+class LastModel:
+    """Write the network's plain state dict after every epoch: for a run without validation cases, which has no best.
+
+    Args:
+        network: as for `BestModel`.
+        file: as for `BestModel`.
+    """
+
+    def __init__(self, network: nn.Module, file: str) -> None:
+        self.network, self.file = network, Path(file)
+
+    def attach(self, engine: Any) -> None:
+        """Watch `engine`, a trainer."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Any) -> None:
+        """Write the model."""
+        write_model(self.network, self.file)
 
 
 class EarlyStop:
