@@ -105,7 +105,7 @@ def encoder_for(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Te
 def _layers(network: nn.Module) -> Iterator[tuple[str, nn.Conv3d, str | None]]:
     """Yield each convolution's name and module, and the name of the normalisation that follows it."""
     named = [(n, m) for n, m in network.named_modules() if isinstance(m, (nn.Conv3d, nn.modules.batchnorm._NormBase))]
-    for (name, module), after in zip(named, [*named[1:], None], strict=True):
+    for place, (name, module) in enumerate(named):
         if isinstance(module, nn.Conv3d):
-            follows = after is not None and not isinstance(after[1], nn.Conv3d)
-            yield name, module, after[0] if follows and after is not None else None
+            after = named[place + 1] if place + 1 < len(named) else None
+            yield name, module, None if after is None or isinstance(after[1], nn.Conv3d) else after[0]
