@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..files import write_atomically
+from ..grids import grid_difference
 from ..settings import to_optional
 from .findings import Findings
 from .inspection import inspect_files
@@ -93,8 +94,6 @@ def inspect_cases(
             case["label_sha256"] = mask["sha256"]
             values |= {value for value, _ in mask["labels"]}
             _check_mask(mask, masks, findings)
-            if np.abs(np.subtract(image["affine"], mask["affine"])).max() > 0.01:
-                findings.notes.append(f"{mask['file']}: its header places it elsewhere than the image's, voxels agree")
         good.append({**case, "grid": (image["shape"], image["affine"])})
     if values:
         findings.notes.append(f"label values found: {sorted(values)}")
@@ -102,9 +101,10 @@ def inspect_cases(
 
 
 def _mismatch(image: Mapping[str, Any], mask: Mapping[str, Any]) -> str | None:
-    if image["shape"] == mask["shape"]:
-        return None
-    return f"{mask['file']}: mask of shape {mask['shape']}, its image has {image['shape']}: correct or remove the case"
+    if image["shape"] != mask["shape"]:
+        return f"{mask['file']}: mask of shape {mask['shape']}, its image has {image['shape']}: correct or remove the case"
+    message = grid_difference(np.asarray(mask["affine"]), np.asarray(image["affine"]), image["shape"])
+    return f"{mask['file']}: {message} of its image: resample the mask, or repair its header" if message else None
 
 
 def _check_mask(mask: Mapping[str, Any], wanted: MaskValues | None, findings: Findings) -> None:
