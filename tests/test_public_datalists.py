@@ -231,7 +231,7 @@ def test_candidate_crop_is_centred_on_the_world_coordinate(sets, tmp_path, numbe
     volume = load_scan(file, (-1000, 1000), "range")
     centres = nearest_voxels([point], volume.affine)
     cube = cut_cubes_at(volume.volume[None], centres, (8, 8, 8))[0, 0]
-    assert cube[4, 4, 4] == pytest.approx((MARK + 1000) / 2000, abs=0.02)
+    assert cube[4, 4, 4] > 0.92  # the mark is 0.95, more where the spline overshoots; all else is below 0.6
     bright = (cube > 0.9).nonzero().float().mean(dim=0)  # the middle of the marked block
     assert (bright - 4).abs().max() <= 0.75
     place = volume.affine @ [*centres[0].tolist(), 1]
