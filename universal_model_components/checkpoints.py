@@ -51,7 +51,8 @@ class RandomState:
 class TrainingCheckpoint:
     """Save a run's whole state after every epoch, and every `interval` steps; load it when the run is resumed.
 
-    Attach it to the trainer last, so that an epoch's validation and schedules are in the checkpoint.
+    Attach it to the trainer last, so that an epoch's validation and schedules are in the checkpoint. Any of MONAI's
+    trainers will do; its loss scaler is in the checkpoint where it has one.
 
     Args:
         file: the one checkpoint, replaced each time.
@@ -86,12 +87,13 @@ class TrainingCheckpoint:
             engine.add_event_handler(Events.ITERATION_COMPLETED, self._save_within_epoch)
 
     def _everything(self, engine: Any) -> dict[str, Any]:
-        return {**self.objects, "trainer": engine, "scaler": engine.scaler}
+        scaler = getattr(engine, "scaler", None)  # MONAI's trainers make theirs when they run, and without amp none
+        return {**self.objects, "trainer": engine} | ({} if scaler is None else {"scaler": scaler})
 
     def _save_within_epoch(self, engine: Any) -> None:
         # the last step of an epoch waits for the epoch's validation, else a resumed run would miss it
         due = engine.state.iteration % self.interval == 0 and engine.state.iteration % engine.state.epoch_length != 0
-        if due and engine.between_steps:
+        if due and getattr(engine, "between_steps", True):
             self._save(engine)
 
     def _save(self, engine: Engine) -> None:

@@ -62,7 +62,35 @@ def run(trainer: Trainer, val_interval: int = 1) -> None:
     try:
         trainer.run()
     except (OSError, ValueError, FloatingPointError) as error:
-        raise SystemExit(f"train: {error}") from error
+        # from a worker process an error comes with its traceback, itself in the last line
+        raise SystemExit(f"train: {str(error).strip().splitlines()[-1]}") from error
+
+
+def tell_sampler(engine: Any) -> None:
+    """Tell the trainer's batch sampler, if it has a `start_step`, where to go on; a handler of EPOCH_STARTED."""
+    sampler: Any = getattr(engine.data_loader, "batch_sampler", None)
+    if hasattr(sampler, "start_step"):
+        sampler.start_step = engine.state.iteration
+
+
+class SamplerStep:
+    """`tell_sampler` as a handler, for MONAI's own trainers."""
+
+    def attach(self, engine: Any) -> None:
+        """Tell at the start of each epoch."""
+        engine.add_event_handler(Events.EPOCH_STARTED, tell_sampler)
+
+
+def or_exit(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function from a config; a failure that its user can mend ends in one line, not in pages of the parser's.
+
+    Raises:
+        SystemExit: in place of `ValueError` and `OSError`.
+    """
+    try:
+        return function(*arguments)
+    except (OSError, ValueError) as error:
+        raise SystemExit(str(error)) from error
 
 
 def place(network: nn.Module, device: torch.device, channels_last: bool = False, compile: bool = False) -> nn.Module:
@@ -135,7 +163,7 @@ class PretrainingTrainer(Trainer):
         self.freeze_normalization = freeze_normalization
         scaled = amp and self.amp_dtype == torch.float16
         self.scaler: Any = torch.amp.GradScaler(self.state.device.type, enabled=scaled)
-        self.add_event_handler(Events.EPOCH_STARTED, self._tell_sampler)
+        self.add_event_handler(Events.EPOCH_STARTED, tell_sampler)
 
     def run(self) -> None:  # type: ignore[override]
         """Train; unlike MONAI's, which makes a new loss scaler each time, go on with the one that there is."""
@@ -146,11 +174,6 @@ class PretrainingTrainer(Trainer):
         """Whether the optimiser has just stepped, so that no gradient is pending."""
         done = self.state.iteration % self.state.epoch_length  # batches of this epoch that are done
         return done == 0 or done % self.accumulation_steps == 0
-
-    def _tell_sampler(self) -> None:
-        sampler: Any = getattr(self.data_loader, "batch_sampler", None)
-        if hasattr(sampler, "start_step"):
-            sampler.start_step = self.state.iteration
 
     def _iteration(self, engine: Any, batchdata: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Corrupt, compute the losses and their gradients, and step when enough batches are in."""

@@ -27,9 +27,16 @@ from .files import write_atomically
 logger = logging.getLogger(__name__)
 
 
-def loss_values(output: list[dict[str, Any]]) -> dict[str, float]:
-    """Return "loss" and every "loss_<part>" of a trainer's decollated output, as numbers."""
-    return {name: float(value) for name, value in output[0].items() if name.startswith("loss")}
+def loss_values(output: Any) -> dict[str, float]:
+    """Return "loss" and every "loss_<part>" of a trainer's output, decollated or not, as numbers."""
+    values = output[0] if isinstance(output, (list, tuple)) else output
+    return {name: float(value) for name, value in values.items() if name.startswith("loss")}
+
+
+def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
+    """Return the rate of each parameter group: "lr_<name>", or "lr" for groups without a name."""
+    groups = optimizer.param_groups
+    return {f"lr_{group['name']}" if "name" in group else "lr": float(group["lr"]) for group in groups}
 
 
 def _over_ranks(values: Mapping[str, float]) -> dict[str, float]:
@@ -40,10 +47,12 @@ def _over_ranks(values: Mapping[str, float]) -> dict[str, float]:
 class LossRecorder:
     """Mean of each loss over an epoch: into `engine.state.metrics` for the trackers, and a row of a CSV file.
 
+    A trainer's own metrics, where it has any, are columns too.
+
     Attach it to the trainer after the validation handler, so that the row has the epoch's validation metrics.
 
     Args:
-        file: the CSV; columns epoch, step, seconds, lr_<part>, loss, loss_<part>, and the validator's metrics.
+        file: the CSV; columns epoch, step, seconds, lr or lr_<part>, loss, loss_<part>, and both engines' metrics.
         validator: the engine whose metrics are added, or None.
     """
 
@@ -81,8 +90,8 @@ class LossRecorder:
         means = _over_ranks({name: total / self.batches for name, total in self.sums.items()})
         engine.state.metrics.update(means)
         row = {"epoch": engine.state.epoch, "step": engine.state.iteration, "seconds": time.monotonic() - self.started}
-        row |= {f"lr_{group['name']}": float(group["lr"]) for group in engine.optimizer.param_groups}
-        row |= means
+        row |= learning_rates(engine.optimizer)
+        row |= {name: float(value) for name, value in engine.state.metrics.items()}  # the means are among them
         if self.validator is not None and self.validator.state.epoch == engine.state.epoch:
             row |= {name: float(value) for name, value in self.validator.state.metrics.items()}
         self.rows.append(row)
@@ -106,13 +115,20 @@ class TrainingAlarm:
     restored cubes stays under `tolerance` of that within the originals. A learning rate of 1 with β = 10 can do that.
 
     Args:
-        patience: iterations on end.
+        patience: iterations on end; 0 looks at the loss alone, as for other tasks than restoration.
         tolerance: share of the originals' standard deviation.
         warn: called with the one line; the log by default.
+        advice: what to do, the end of either line.
     """
 
-    def __init__(self, patience: int = 20, tolerance: float = 0.02, warn: Callable[[str], Any] | None = None) -> None:
-        self.patience, self.tolerance = patience, tolerance
+    def __init__(
+        self,
+        patience: int = 20,
+        tolerance: float = 0.02,
+        warn: Callable[[str], Any] | None = None,
+        advice: str = "lower learning_rate, set gradient_clip or warmup_steps, or use modern.json",
+    ) -> None:
+        self.patience, self.tolerance, self.advice = patience, tolerance, advice
         self.warn = logger.warning if warn is None else warn
         self.constant_iterations = 0
 
@@ -133,13 +149,16 @@ class TrainingAlarm:
         losses = loss_values(engine.state.output)
         wrong = {name: value for name, value in losses.items() if not math.isfinite(value)}
         if wrong:
-            rates = {group["name"]: group["lr"] for group in engine.optimizer.param_groups}
+            rates = learning_rates(engine.optimizer)
             message = (
-                f"non-finite loss at step {engine.state.iteration}: {wrong}, learning rates {rates}; "
-                "lower learning_rate, set gradient_clip or warmup_steps, or use modern.json"
+                f"non-finite loss at step {engine.state.iteration}: {wrong}, learning rates {rates}; {self.advice}"
             )
             logger.error(message)
             raise FloatingPointError(message)
+        if self.patience > 0:
+            self._check_spread(engine)
+
+    def _check_spread(self, engine: Any) -> None:
         restored = torch.stack([torch.sigmoid(o["pred"].float()) for o in engine.state.output]).flatten(1)
         original = torch.stack([o["label"] for o in engine.state.output]).flatten(1)
         spread = float(restored.std(dim=1).mean() / original.std(dim=1).mean().clamp_min(1e-6))
@@ -147,13 +166,14 @@ class TrainingAlarm:
         if self.constant_iterations == self.patience:
             self.warn(
                 f"collapse at step {engine.state.iteration}: the restored cubes have been constant for {self.patience} "
-                f"steps (their spread is {spread:.2%} of the originals'); lower learning_rate, set gradient_clip or "
-                "warmup_steps, or use modern.json"
+                f"steps (their spread is {spread:.2%} of the originals'); {self.advice}"
             )
 
 
 class BestModel:
     """Write the network's plain state dict whenever the validator's key metric is the best so far.
+
+    Whether higher or lower is better is the validator's `metric_cmp_fn`.
 
     Args:
         network: what is written; not the wrapped or compiled one, so that names stay plain.
@@ -187,24 +207,31 @@ class BestModel:
 
 
 class EarlyStop:
-    """Ignite's early stopping on one of the validator's metrics, lower is better; attach it to the trainer.
+    """Ignite's early stopping on one of the validator's metrics; attach it to the trainer.
 
     Args:
         validator: the engine with the metric.
         metric: its name.
         patience: validations without a new best; 0 is off.
         interval: epochs between validations.
+        higher_is_better: of the metric; False for a loss.
     """
 
-    def __init__(self, validator: Any, metric: str, patience: int = 0, interval: int = 1) -> None:
+    def __init__(
+        self, validator: Any, metric: str, patience: int = 0, interval: int = 1, higher_is_better: bool = False
+    ) -> None:
         self.validator, self.metric, self.patience, self.interval = validator, metric, patience, interval
+        self.sign = 1.0 if higher_is_better else -1.0
         self.handler: EarlyStopping | None = None
 
     def attach(self, engine: Any) -> None:
         """Stop `engine` when the metric has not improved for `patience` validations."""
         if self.patience > 0:
-            self.handler = EarlyStopping(self.patience, lambda _: -self.validator.state.metrics[self.metric], engine)
+            self.handler = EarlyStopping(self.patience, self._score, engine)
             engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self.handler)
+
+    def _score(self, engine: Any) -> float:
+        return self.sign * float(self.validator.state.metrics[self.metric])
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counter and the best score, nothing when off."""
@@ -220,12 +247,19 @@ class EarlyStop:
 
 
 class Progress:
-    """A progress bar an epoch, with every loss of the last batch."""
+    """A progress bar an epoch, with every loss of the last batch.
+
+    Args:
+        name: what the bar is called.
+    """
+
+    def __init__(self, name: str = "pre-training") -> None:
+        self.name = name
 
     def attach(self, engine: Any) -> None:
         """Show the progress of `engine`, on rank 0."""
         if idist.get_rank() == 0:
-            ProgressBar(persist=True, desc="pre-training").attach(engine, output_transform=loss_values)
+            ProgressBar(persist=True, desc=self.name).attach(engine, output_transform=loss_values)
 
 
 class RestorationPanels:

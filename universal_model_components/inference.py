@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from .datalists.folder import find_scans
 from .probes import pool_levels
-from .scans import ScanError, stem
+from .scans import scan_error, stem
 from .settings import to_bool, to_optional
 from .weights import check_weights
 
@@ -132,9 +132,7 @@ class _Attempts:
         try:
             return self.dataset[index]
         except Exception as error:
-            cause: BaseException | None = error
-            while cause is not None and not isinstance(cause, ScanError):
-                cause = cause.__cause__
+            cause = scan_error(error)
             if cause is None:
                 raise
             return str(cause)
@@ -179,16 +177,22 @@ class PooledFeatures:
 
 
 def restore_scans(
-    evaluator: Engine, loader: ScanLoader, network: nn.Module, weights: str, strict: bool | str = False
+    evaluator: Engine,
+    loader: ScanLoader,
+    network: nn.Module,
+    weights: str,
+    strict: bool | str = False,
+    done: str = "restored",
 ) -> None:
-    """Restore every scan; the whole of inference.json.
+    """Restore, or whatever the evaluator does, every scan; the whole of an inference.json.
 
     Args:
         evaluator: restores and writes; its handlers load the weights.
         loader: of the evaluator.
         network: what the weights are for.
         weights: file of a plain state dict.
-        strict: exit non-zero when any scan was skipped (after the others were restored).
+        strict: exit non-zero when any scan was skipped (after the others were done).
+        done: what has happened to a scan then, for the last line.
 
     Raises:
         SystemExit: with one line, when settings or weights are wrong, a file cannot be written, or no scan was good.
@@ -202,7 +206,7 @@ def restore_scans(
     skipped, scans = len(loader.problems), len(loader.dataset)
     print(
         *(f"skipped: {problem}" for problem in loader.problems),
-        f"{scans - skipped} of {scans} scans restored",
+        f"{scans - skipped} of {scans} scans {done}",
         sep="\n",
     )
     if skipped == scans or (strict and skipped):

@@ -111,8 +111,27 @@ def _check_affine(file: str | Path, affine: np.ndarray) -> None:
     raise ScanError(f"{file}: singular affine {affine[:3, :3].tolist()}: repair the header's orientation")
 
 
+def scan_error(error: BaseException) -> ScanError | None:
+    """Return the `ScanError` that MONAI's transforms have wrapped into others, if there is one."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ScanError):
+        cause = cause.__cause__
+    return cause
+
+
 def read_header(file: str | Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
     """Return shape and spacing (mm) of a scan, in RAS order, without reading its voxels.
+
+    Raises:
+        ScanError: as `read_grid`.
+    """
+    shape, affine = read_grid(file)
+    order, spacing = nibabel.io_orientation(affine)[:, 0].argsort(), spacing_of(affine)
+    return tuple(shape[axis] for axis in order), tuple(spacing[axis] for axis in order)
+
+
+def read_grid(file: str | Path) -> tuple[tuple[int, ...], np.ndarray]:
+    """Return shape and affine (mm, RAS) of a scan, in the file's order of axes, without reading its voxels.
 
     Raises:
         ScanError: when there is no header to read, or it is not that of a 3D volume, or its affine is singular.
@@ -130,6 +149,7 @@ def read_header(file: str | Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
             for axis in range(min(3, len(shape))):
                 direction = np.multiply(header.GetDirection(axis)[:3], (-1, -1, 1)[: len(shape)][:3])
                 affine[: len(direction), axis] = direction * header.GetSpacing(axis)
+                affine[axis, 3] = (-1, -1, 1)[axis] * header.GetOrigin(axis)
     except Exception as error:  # see read_scan
         raise ScanError(f"{file}: no readable header ({one_line(error)}): fetch or export it again") from error
     while len(shape) > 3 and shape[-1] == 1:
@@ -137,8 +157,7 @@ def read_header(file: str | Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
     if len(shape) != 3 or min(shape) < 2:
         raise ScanError(f"{file}: image of shape {shape}, not one 3D volume: split or remove it")
     _check_affine(file, affine)
-    order, spacing = nibabel.io_orientation(affine)[:, 0].argsort(), spacing_of(affine)
-    return tuple(shape[axis] for axis in order), tuple(spacing[axis] for axis in order)
+    return shape, affine
 
 
 def spacing_of(affine: np.ndarray) -> tuple[float, ...]:
@@ -217,16 +236,40 @@ def load_scan(
 
     Args:
         file: NIfTI, MetaImage or NRRD.
+        window, scale, spacing, foreground: see `make_scan`.
+
+    Raises:
+        ScanError: see `read_scan` and `make_scan`.
+    """
+    return make_scan(file, *read_scan(file), window, scale, spacing, foreground)
+
+
+def make_scan(
+    file: str | Path,
+    voxels: np.ndarray,
+    affine: np.ndarray,
+    window: Sequence[float] | None = None,
+    scale: str = "volume",
+    spacing: Sequence[float] | None = (1.0, 1.0, 1.0),
+    foreground: bool = False,
+) -> Scan:
+    """Make voxels in memory a volume in [0, 1], RAS, at the wanted spacing.
+
+    Args:
+        file: where they are from, for messages.
+        voxels: intensities, any real type; left as they are.
+        affine: voxel → mm, RAS.
         window: intensities of interest (HU for CT), None for the volume's own range.
         scale: "range" or "volume", see `normalise`.
-        spacing: of the result, mm; third-order spline.
+        spacing: of the result, mm; third-order spline. None keeps the scan's own.
         foreground: crop to the body first (MRI), see `foreground_box`.
 
     Raises:
-        ScanError: see `read_scan`; also NaN or infinite voxels, a constant volume, an impossible size.
+        ScanError: NaN or infinite voxels, a constant volume, an impossible size.
     """
-    voxels, affine = to_ras(*read_scan(file))
+    voxels, affine = to_ras(voxels, affine)
     source = spacing_of(affine)
+    spacing = source if spacing is None else spacing
     check_size(file, voxels.shape, source, spacing)
     volume = torch.from_numpy(np.array(voxels, dtype=np.float32, order="C"))  # ours: the reader's may map the file
     del voxels  # up to twice as large

@@ -1,14 +1,89 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights of a whole network, loaded strictly: every tensor fits, or one line says why not."""
+"""Weights: into a network that continues them (`load_weights`, strict) or starts a task from them (`load_pretrained`).
+
+Either every tensor that was asked for fits, or one line says why not and the network is left as it was.
+"""
 
 from __future__ import annotations
 
+import logging
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import torch
 from torch import Tensor, nn
+
+from .coverage import Coverage, match_state
+from .weight_files import open_weights
+
+logger = logging.getLogger(__name__)
+
+NEW_HEADS = ("decoder.head", "classifier")
+
+
+def load_pretrained(
+    network: nn.Module,
+    source: str | Path | Mapping[str, Any] | None,
+    minimum_coverage: float | Mapping[str, float] = 1.0,
+    new_heads: Sequence[str] = NEW_HEADS,
+) -> Coverage | None:
+    """Start a network from pre-trained weights, print what was loaded, and refuse when that was too little.
+
+    Tensors are matched by name and shape; a first convolution with one input channel serves n (see `coverage.fit`).
+    The paper (IV-C.2) transfers encoder and decoder to segmentation and the encoder to classification. The decoder's
+    last layer, `decoder.head`, has one output here and there, but restores intensities in one and tells foreground in
+    the other: it starts anew unless `new_heads` says otherwise.
+
+    Args:
+        network: a task's network, with parts named as in `UniversalModel`; not wrapped, not compiled.
+        source: a file (a state dict, {"model": …} or {"state_dict": …} in a .pt, or .safetensors; prefixes `module.`,
+            `_orig_mod.` are taken off), such a mapping itself, or None or "null": start from scratch, and say so.
+        minimum_coverage: the least share of each part's values (weights and running statistics) that must be loaded,
+            0 to 1: one number for all parts of the network, or a mapping for those that count, such as
+            {"encoder": 1.0}.
+        new_heads: parts or layers that stay as they were initialised.
+
+    Returns:
+        The coverage that was printed; None when starting from scratch.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when it cannot be read or holds code, or a part's coverage is too low; one line.
+    """
+    if source is None or (isinstance(source, str) and source.strip().lower() in ("", "null", "none")):
+        logger.info("pretrained_weights: none given, the network starts from scratch")
+        return None
+    found, own = open_weights(source), network.state_dict()
+    chosen, coverage = match_state(own, found.state, found.name, new_heads)
+    if int(os.environ.get("RANK", "0")) == 0:
+        print(coverage, flush=True)
+    _require(coverage, minimum_coverage, found.state, own)
+    network.load_state_dict(chosen, strict=False)
+    return coverage
+
+
+def _require(
+    coverage: Coverage, minimum: float | Mapping[str, float], given: Mapping[str, Tensor], own: Mapping[str, Tensor]
+) -> None:
+    """Raise when a part is covered too little, with what would mend it."""
+    least = dict(minimum) if isinstance(minimum, Mapping) else {name: float(minimum) for name in coverage.parts}
+    for name, threshold in least.items():
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"minimum_coverage: {threshold} for {name} is not a share: give a number from 0 to 1")
+        part = coverage.parts.get(name)
+        if part is None:
+            raise ValueError(f"minimum_coverage: the network has no part {name!r} (found {sorted(coverage.parts)})")
+        if part.share is None or part.share >= threshold:
+            continue
+        hint = "give a lower minimum_coverage if that is meant"
+        if encoder_features(given) and encoder_features(given) != encoder_features(own):
+            hint = f'give --features "{encoder_features(given)}"'
+        raise ValueError(
+            f"pretrained_weights: {coverage.source} covers {part.share:.1%} of {name}, expected {threshold:.1%} "
+            f"({part.first}): {hint}"
+        )
 
 
 def read_weights(file: str | Path) -> dict[str, Tensor]:
@@ -21,18 +96,11 @@ def read_weights(file: str | Path) -> dict[str, Tensor]:
         FileNotFoundError: when there is no such file.
         ValueError: when it is not a plain state dict.
     """
-    if not Path(file).is_file():
-        raise FileNotFoundError(f"pretrained_weights: no file {file}: train first, or give another path")
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # a truncated or foreign file fails in many ways
-        raise ValueError(
-            f"pretrained_weights: {file} is unreadable ({type(error).__name__}): give a model.pt"
-        ) from error
-    if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        found = f"a mapping of {list(state)[:4]}" if isinstance(state, Mapping) else type(state).__name__
-        raise ValueError(f"pretrained_weights: {file} holds {found}, expected a plain state dict: give a model.pt")
-    return dict(state)
+    found = open_weights(file)
+    if found.kind != "PyTorch" or found.wrapping:
+        what = f"a mapping of {found.wrapping}" if found.wrapping else found.kind
+        raise ValueError(f"pretrained_weights: {file} holds {what}, expected a plain state dict: give a model.pt")
+    return found.state
 
 
 def check_weights(network: nn.Module, file: str | Path) -> dict[str, Tensor]:

@@ -14,8 +14,9 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from .folder import folder_datalist, split_cases
+from .folder import folder_datalist
 from .given import SPLITS, read_datalist
+from .splits import split_cases
 
 PLAIN = ("folder", "given")  # names that say nothing: the ids of such a list stay as they are
 

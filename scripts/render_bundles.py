@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Render the task bundles: parts overlaid into complete files, so that no file of a bundle refers to another.
+
+    python scripts/render_bundles.py            write bundles/<task>/… from scripts/bundle_parts/
+    python scripts/render_bundles.py --check    only compare; exit 1 and name every file that is stale
+
+A file is common/<file>, overlaid by <kind>/<file>, overlaid by the task's settings of tasks.json. A mapping is merged
+key by key, anything else replaced; a key "+name" appends to the list `name`, and a key with `::` goes deeper, as in
+MONAI. A value "<part>" must be filled by an overlay. Overlays for MONAI itself (evaluate, multi_gpu_train) keep their
+"+name" and `::` keys.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PARTS = REPOSITORY / "scripts" / "bundle_parts"
+BUNDLES = REPOSITORY / "bundles"
+COMPLETE = ("train", "inference", "metadata")  # stand alone; the others are overlays on train.json
+OVERLAYS = ("evaluate", "multi_gpu_train")
+TO_FILL = "<part>"
+LAST = ("initialize", "run", "finalize")  # keys that come after whatever an overlay adds
+
+
+def read(file: Path) -> Any:
+    """Read JSON; an absent part is an empty one."""
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def overlay(base: Any, part: Mapping[str, Any]) -> Any:
+    """Return `base` with `part` laid over it; neither is changed."""
+    result = copy.deepcopy(base)
+    for key, value in part.items():
+        if "::" in key:
+            first, rest = key.split("::", 1)
+            place: Any = int(first) if isinstance(result, list) else first
+            result[place] = overlay(result[place], {rest: value})
+        elif isinstance(result, list):
+            result[int(key)] = overlay(result[int(key)], value) if isinstance(value, dict) else value
+        elif key.startswith("+"):
+            result[key[1:]] = [*result[key[1:]], *copy.deepcopy(value)]
+        elif isinstance(value, dict) and isinstance(result.get(key), dict) and "_target_" not in value:
+            result[key] = overlay(result[key], value)
+        else:
+            result[key] = copy.deepcopy(value)
+    return result
+
+
+def settings_first(config: dict[str, Any]) -> dict[str, Any]:
+    """Order a config for readers: imports, plain values, what is built from them, and at last what is run."""
+
+    def rank(key: str) -> int:
+        value = config[key]
+        built = isinstance(value, dict) or (isinstance(value, str) and "@" in value and key not in PATHS)
+        return 0 if key == "imports" else 3 if key in LAST else 2 if built and key not in MAPPINGS else 1
+
+    return {key: config[key] for key in sorted(config, key=rank)}
+
+
+PATHS = ("dataset_dir", "datalist", "output_dir", "ckpt_dir", "pretrained_weights", "device")
+MAPPINGS = ("augmentation", "minimum_coverage", "label_values", "label_noise")
+
+
+def unfilled(config: Any, where: str = "") -> Iterator[str]:
+    """Yield the ids whose value an overlay should have filled."""
+    items = config.items() if isinstance(config, dict) else enumerate(config) if isinstance(config, list) else ()
+    for key, value in items:
+        if value == TO_FILL:
+            yield f"{where}{key}"
+        yield from unfilled(value, f"{where}{key}::")
+
+
+def render_config(name: str, kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Render one config of a task; its settings go where the config has a key of that name."""
+    if name in OVERLAYS:  # for MONAI: its own "+" and "::" stay
+        return {**read(PARTS / "common" / f"{name}.json"), **read(PARTS / kind / f"{name}.json")}
+    config = overlay(read(PARTS / "common" / f"{name}.json"), read(PARTS / kind / f"{name}.json"))
+    config |= {key: value for key, value in settings.items() if key in config}
+    missing = list(unfilled(config))
+    if missing:
+        raise SystemExit(f"{name}.json of {kind}: nothing fills {missing}")
+    return settings_first(config)
+
+
+def render_metadata(task: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Render metadata.json: common, of the kind, of the task; the input's shape is the task's patch."""
+    parts = [PARTS / "common" / "metadata.json", PARTS / entry["kind"] / "metadata.json"]
+    metadata: dict[str, Any] = {}
+    for part in [*parts, PARTS / "metadata" / f"{task}.json"]:
+        metadata = overlay(metadata, read(part))
+    version = re.search(r'__version__ = "(.+)"', (REPOSITORY / "universal_model_components/__init__.py").read_text())
+    assert version is not None
+    metadata["required_packages_version"]["universal-model-components"] = version[1]
+    data = metadata["network_data_format"]
+    shape = render_config("train", entry["kind"], entry["settings"])["patch_size"]
+    for described in (data["inputs"]["image"], data["outputs"]["pred"]):
+        if described["type"] == "image":
+            described["spatial_shape"] = shape
+    metadata.pop("data_license", None)
+    return metadata
+
+
+def fill(template: str, values: Mapping[str, str]) -> str:
+    """Replace {{name}} in a text; an unknown name is an error."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: values[found[1]], template)
+
+
+def render_texts(task: str, entry: Mapping[str, Any]) -> dict[str, str]:
+    """Render README and data licence, and copy what is the same in every bundle."""
+    metadata = read(PARTS / "metadata" / f"{task}.json")
+    measured = PARTS / "measured" / f"{task}.md"
+    values = {
+        "task": task,
+        "name": metadata["name"],
+        "description": metadata["description"],
+        "data_source": metadata["data_source"],
+        "notes": "\n".join(entry.get("notes", [])),
+        "settings": "\n".join(f"| `{key}` | `{json.dumps(value)}` |" for key, value in entry["settings"].items()),
+        "data_license": "\n".join(metadata["data_license"]),
+        "measured": measured.read_text(encoding="utf-8").strip() if measured.is_file() else "Nothing was measured yet.",
+    }
+    kind = PARTS / entry["kind"]
+    return {
+        "docs/README.md": fill((kind / "README.md").read_text(encoding="utf-8"), values),
+        "docs/data_license.txt": fill((PARTS / "common" / "data_license.txt").read_text(encoding="utf-8"), values),
+        "configs/logging.conf": (PARTS / "common" / "logging.conf").read_text(encoding="utf-8"),
+        "large_files.yml": "large_files: []\n",
+        "LICENSE": (REPOSITORY / "LICENSE").read_text(encoding="utf-8"),
+        "models/.gitkeep": "",
+    }
+
+
+def render() -> dict[Path, str]:
+    """Return the content of every file of every task bundle."""
+    files: dict[Path, str] = {}
+    for task, entry in read(PARTS / "tasks.json").items():
+        configs = {name: render_config(name, entry["kind"], entry["settings"]) for name in ("train", "inference")}
+        unknown = [key for key in entry["settings"] if not any(key in config for config in configs.values())]
+        if unknown:
+            raise SystemExit(f"tasks.json: {task} sets {unknown}, which no config of {entry['kind']} has")
+        configs |= {name: render_config(name, entry["kind"], {}) for name in OVERLAYS}
+        configs["metadata"] = render_metadata(task, entry)
+        texts = {f"configs/{name}.json": json.dumps(config, indent=4) + "\n" for name, config in configs.items()}
+        files |= {BUNDLES / task / name: text for name, text in (texts | render_texts(task, entry)).items()}
+    return files
+
+
+def main(arguments: list[str]) -> int:
+    """Write the bundles, or compare them."""
+    if arguments not in ([], ["--check"]):
+        print(__doc__)
+        return 2
+    stale = []
+    for file, text in render().items():
+        if file.is_file() and file.read_text(encoding="utf-8") == text:
+            continue
+        stale.append(str(file.relative_to(REPOSITORY)))
+        if not arguments:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+    for name in stale:
+        print(f"{'stale, run scripts/render_bundles.py' if arguments else 'written'}: {name}")
+    return 1 if stale and arguments else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

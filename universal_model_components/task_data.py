@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cases of a target task: read from a datalist and checked, fewer of them for label fractions, cached, and seeded.
+
+What a case looks like after its random transforms is a function of one seed, which the sampler hands out with the
+index: a run that was killed goes on with the same cubes, on any number of workers and ranks.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.data import CacheDataset
+from monai.transforms import Compose
+
+from .datalists.folder import find_scans
+from .datalists.splits import hash_order
+from .grids import grid_difference
+from .scans import SUFFIXES, ScanError, read_grid, scan_error, stem
+from .settings import to_optional
+
+
+def read_cases(
+    datalist: str | Path,
+    dataset_dir: str | Path,
+    split: str,
+    keys: Sequence[str] = ("image", "label"),
+    optional: bool = False,
+) -> list[dict[str, Any]]:
+    """Read one list of a datalist, with whole paths; headers are checked before hours of training are spent.
+
+    Args:
+        datalist: JSON, see MONAI's `load_decathlon_datalist`; entries may have more keys, which stay.
+        dataset_dir: folder that paths are relative to.
+        split: "training", "validation" or "test".
+        keys: every entry must have these; "image", and "label" where it is a path, are files on one grid.
+        optional: return nothing for a list that is missing or empty.
+
+    Returns:
+        The entries; those without "case" get the image's path, without its suffix, for one.
+
+    Raises:
+        SystemExit: with one line that names the entry, when the file, a key or a scan is missing, a case is there
+            twice, or a label is not on its image's grid.
+    """
+    try:
+        entries = _read_split(datalist, split)
+        if not entries and not optional:
+            raise ValueError(f"{datalist} has no {split!r} cases: add some, or give another datalist")
+        cases = [_check(f"{datalist}: {split}[{i}]", entry, Path(dataset_dir), keys) for i, entry in enumerate(entries)]
+        seen: set[str] = set()
+        for case in cases:
+            if case["case"] in seen:
+                raise ValueError(f"{datalist}: case {case['case']!r} is twice in {split!r}: remove or rename one")
+            seen.add(case["case"])
+        return cases
+    except ValueError as error:
+        raise SystemExit(f"datalist: {error}") from error
+
+
+def _read_split(datalist: str | Path, split: str) -> list[Any]:
+    try:
+        content = json.loads(Path(datalist).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot read {datalist} ({error}): give --datalist, or make one (see README)") from error
+    entries = content.get(split, []) if isinstance(content, dict) else None
+    if not isinstance(entries, list):
+        raise ValueError(f"{datalist}: {split!r} is no list: give a MONAI datalist")
+    return entries
+
+
+def _check(where: str, entry: Any, root: Path, keys: Sequence[str]) -> dict[str, Any]:
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"{where} is {entry!r}, expected a mapping with {list(keys)}")
+    missing = [key for key in keys if key not in entry]
+    if missing:
+        raise ValueError(f"{where} has no {missing[0]!r} (found {sorted(entry)}): add it")
+    case = {"case": stem(str(entry["image"])), **entry}
+    files = [key for key in ("image", "label") if isinstance(entry.get(key), str)]
+    for key in files:
+        path = root / entry[key]
+        if not path.exists():
+            raise ValueError(f"{where}: no file {path}: correct {key!r}, or dataset_dir")
+        case[key] = str(path)
+    if len(files) == 2 and all(case[key].lower().endswith(SUFFIXES) for key in files):
+        _check_grids(case["image"], case["label"])
+    return case
+
+
+def _check_grids(image: str, label: str) -> None:
+    (shape, affine), (label_shape, label_affine) = read_grid(image), read_grid(label)
+    if shape != label_shape:
+        raise ValueError(f"{label}: shape {label_shape}, its image {image} has {shape}: give a label of its image")
+    message = grid_difference(label_affine, affine, shape)
+    if message:
+        raise ValueError(f"{label}: {message} of its image {image}: resample the label, or repair its header")
+
+
+def list_images(dataset_dir: str | Path, datalist: str | Path | None = None, split: str = "test") -> list[dict]:
+    """List the scans for inference: those of a datalist's split, or all that are below a folder.
+
+    Args:
+        dataset_dir: folder of scans; also what a datalist's paths are relative to.
+        datalist: JSON, or None to search the folder.
+        split: list of the datalist.
+
+    Raises:
+        SystemExit: with one line, when there is no scan, or two would write one result.
+    """
+    datalist = to_optional(datalist)
+    if datalist is not None:
+        return [{"image": case["image"]} for case in read_cases(datalist, dataset_dir, split, keys=("image",))]
+    files = list(find_scans(Path(dataset_dir)))
+    if not files:
+        raise SystemExit(f"dataset_dir: no scan in {dataset_dir} ({', '.join(SUFFIXES)}): give a folder that has some")
+    seen: dict[str, Path] = {}
+    for file in files:
+        if stem(file) in seen:
+            raise SystemExit(f"{file}: would be written over {seen[stem(file)]}'s result: rename or remove one")
+        seen[stem(file)] = file
+    return [{"image": str(file)} for file in files]
+
+
+def label_fraction(cases: Sequence[dict[str, Any]], fraction: float, seed: int = 0) -> list[dict[str, Any]]:
+    """Keep a share of the training cases (paper IV-D: 1.0, 0.7, 0.3, 0.1); a smaller share is part of a larger one.
+
+    Cases are ordered by a hash of seed and case id, so the choice depends neither on their order nor on the machine.
+
+    Args:
+        cases: with a key "case".
+        fraction: above 0, up to 1; at least one case is kept.
+        seed: of the choice.
+
+    Raises:
+        SystemExit: with one line, when the fraction is out of range.
+    """
+    if isinstance(fraction, bool) or not isinstance(fraction, (int, float)) or not 0 < fraction <= 1:
+        raise SystemExit(f"label_fraction: {fraction!r} is not above 0 and up to 1")
+    wanted = max(1, math.floor(fraction * len(cases) + 0.5))
+    kept: Collection[str] = set(hash_order([case["case"] for case in cases], seed)[:wanted])
+    return [case for case in cases if case["case"] in kept]
+
+
+class CaseDataset(CacheDataset):
+    """MONAI's `CacheDataset`, whose random transforms get their seed with the index.
+
+    Args:
+        data: cases.
+        transform: a `Compose`; what comes before its first random transform is done once and kept.
+        cache_rate: share of the cases to keep in memory, from 0 to 1.
+        num_workers: threads that fill the cache.
+
+    An index is a case's place, or a pair (place, seed), as `sampling.BalancedBatchSampler` makes them; places beyond
+    the last case start again from the first.
+
+    Raises:
+        SystemExit: when a case cannot be used, while the cache is filled; one line, with the file's name.
+        ScanError: the same, later.
+    """
+
+    def __init__(
+        self, data: Sequence[Mapping[str, Any]], transform: Compose, cache_rate: float = 1.0, num_workers: int = 1
+    ) -> None:
+        try:
+            super().__init__(list(data), transform, cache_rate=cache_rate, num_workers=max(1, int(num_workers)))
+        except ScanError as error:
+            raise SystemExit(f"data: {error}") from error
+
+    def _load_cache_item(self, idx: int) -> Any:
+        return _unwrapped(super()._load_cache_item, idx)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return a case, with its random transforms seeded where `index` is a pair."""
+        if not isinstance(index, tuple):
+            return _unwrapped(super().__getitem__, index)
+        place, seed = index
+        self.transform.set_random_state(seed=int(np.random.SeedSequence(int(seed)).generate_state(1)[0]))
+        return _unwrapped(super().__getitem__, place % len(self))
+
+
+def _unwrapped(function: Callable[[Any], Any], argument: Any) -> Any:
+    """Call a function; of an error that MONAI wrapped into pages of others, raise the one line about the scan."""
+    try:
+        return function(argument)
+    except Exception as error:
+        cause = scan_error(error)
+        if cause is None:
+            raise
+        raise cause from None
