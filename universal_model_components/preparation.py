@@ -20,7 +20,7 @@ from .case_files import case_file
 from .cases import prepare_case, skipped
 from .cluster import cluster_threads, run_on_cluster
 from .datalists.given import SPLITS
-from .datalists.joined import Source, read_sources
+from .datalists.sources import Source, read_sources
 from .files import remove_orphans, write_json
 from .planning import count_table, print_plan
 from .recipes import SCALES, Recipe, make_recipe

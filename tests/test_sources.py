@@ -8,7 +8,7 @@ import pytest
 from scan_files import SMALL, body, write_scan
 
 from universal_model_components.case_files import case_file
-from universal_model_components.datalists.joined import read_sources
+from universal_model_components.datalists.sources import read_sources
 from universal_model_components.preparation import prepare
 from universal_model_components.store import case_records
 
