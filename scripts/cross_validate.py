@@ -59,6 +59,7 @@ def read_rows(file: Path) -> list[dict[str, Any]]:
 
 
 def main() -> None:
+    """Run every fold and write what they found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("datalist", type=Path)
