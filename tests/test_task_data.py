@@ -119,7 +119,7 @@ def test_a_label_value_is_named_before_training(folder):
         dataset(folder)
     assert "\n" not in str(caught.value)
     later = dataset(folder, cache_rate=0.0)
-    with pytest.raises(ScanError, match="label value 0.5"):
+    with pytest.raises(ScanError, match=r"label value 0\.5"):
         later[(1, 0)]
 
 
