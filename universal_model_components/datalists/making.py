@@ -176,10 +176,8 @@ def _count(
     findings: Findings,
 ) -> None:
     key = "case" if unit == "scans" else "group"
-    for name, numbers in paper.items():
-        for what, parts, expected in zip(
-            ("train and validation", "test"), (SPLITS[:2], SPLITS[2:]), numbers, strict=True
-        ):
+    for name, (train, test) in paper.items():
+        for what, parts, expected in (("train and validation", SPLITS[:2], train), ("test", SPLITS[2:], test)):
             names = {case[key] for part in parts for case in splits[part] if case["stratum"] == name}
             findings.count(f"{name} {unit} {what}".strip(), len(names), expected)
 
