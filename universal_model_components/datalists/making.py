@@ -102,7 +102,9 @@ def inspect_cases(
 
 def _mismatch(image: Mapping[str, Any], mask: Mapping[str, Any]) -> str | None:
     if image["shape"] != mask["shape"]:
-        return f"{mask['file']}: mask of shape {mask['shape']}, its image has {image['shape']}: correct or remove the case"
+        return (
+            f"{mask['file']}: mask of shape {mask['shape']}, its image has {image['shape']}: correct or remove the case"
+        )
     message = grid_difference(np.asarray(mask["affine"]), np.asarray(image["affine"]), image["shape"])
     return f"{mask['file']}: {message} of its image: resample the mask, or repair its header" if message else None
 
