@@ -18,13 +18,14 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils import ensure_tuple
+from scipy import ndimage
 from torch import Tensor
 
 from .grids import grid_difference
 from .labels import Labels
 from .scan_transforms import grid_positions, resample_to_affine
 from .scans import ScanError, make_scan
-from .settings import to_optional
+from .settings import to_bool, to_optional
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +35,8 @@ SCAN_GRID = "scan_grid"  # metadata: shape and affine that the scan came with
 class Normalised(MapTransform):
     """Make scans volumes in [0, 1], closest RAS, at one spacing, just as for pre-training (paper IV-B.1).
 
-    Clip and scale, then a third-order spline; nothing is cropped away and nothing rotated. Labels follow their image
-    onto its grid by nearest neighbour, merged to foreground.
+    Clip and scale, then a third-order spline; nothing is rotated, and nothing cropped away unless it is asked for.
+    Labels follow their image onto its grid by nearest neighbour, merged to foreground.
 
     Args:
         keys: of the images, `MetaTensor`s (1, H, W, D).
@@ -44,6 +45,7 @@ class Normalised(MapTransform):
         spacing: mm, or None to keep each scan's own.
         label_keys: of masks on the grid of the first image; one that is absent is passed over.
         label_values: which values are foreground, see `labels.Labels`.
+        foreground_crop: crop to the body first, see `foreground.foreground_box`.
         allow_missing_keys: pass over images that are not there.
 
     Raises:
@@ -58,9 +60,11 @@ class Normalised(MapTransform):
         spacing: Sequence[float] | None = (1.0, 1.0, 1.0),
         label_keys: KeysCollection = (),
         label_values: Mapping[str, Sequence[int]] | Sequence[int] | None = None,
+        foreground_crop: bool | str = False,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
+        self.foreground = to_bool(foreground_crop, "foreground_crop")
         self.window, self.scale, self.spacing = to_optional(intensity_range), intensity_scale, to_optional(spacing)
         self.label_keys = ensure_tuple(label_keys)
         self.labels = Labels(label_values)
@@ -83,7 +87,7 @@ class Normalised(MapTransform):
         if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
             raise ScanError(f"{file}: singular affine {affine[:3, :3].tolist()}: repair the header's orientation")
         voxels = image.as_tensor()[0].cpu().numpy()
-        scan = make_scan(file, voxels, affine, self.window, self.scale, self.spacing)
+        scan = make_scan(file, voxels, affine, self.window, self.scale, self.spacing, self.foreground)
         for note in scan.notes:
             logger.warning(note)
         grid = {"shape": torch.tensor(voxels.shape), "affine": torch.as_tensor(affine)}
@@ -134,6 +138,34 @@ class ToScanGridd(MapTransform):
             native = native.clamp(*values.aminmax())
             result[key] = MetaTensor(native, affine=torch.as_tensor(own), meta=dict(meta))
         return result
+
+
+class LargestComponentd(MapTransform):
+    """Keep the largest part of a mask that hangs together, over faces, edges or corners.
+
+    MONAI's `KeepLargestConnectedComponentd` needs scikit-image, which nothing else here does.
+
+    Args:
+        keys: masks (C, H, W, D) of 0 and 1; each channel for itself.
+        allow_missing_keys: pass over keys that are not there.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Empty every other part; of parts of one size the first stays."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            mask = torch.as_tensor(result[key])
+            kept = [largest_component(channel) for channel in (mask.as_subclass(Tensor).cpu().numpy() > 0)]
+            result[key] = mask * torch.from_numpy(np.stack(kept)).to(mask.device)
+        return result
+
+
+def largest_component(mask: np.ndarray) -> np.ndarray:
+    """Return the largest connected part (26 neighbours) of a boolean volume."""
+    parts, _ = ndimage.label(mask, np.ones((3, 3, 3)))
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    return mask & (parts == sizes.argmax())
 
 
 def nearest_on_grid(mask: Tensor, affine: np.ndarray, target_affine: np.ndarray, target_shape: Sequence[int]) -> Tensor:
