@@ -21,6 +21,7 @@ from universal_model_components.models import SegmentationModel, UniversalModel
 
 BTS, LAS_CT, LAS_MRI = SEGMENTATION
 SMALL = {"patch_size": [16, 16, 8], "spacing": [8.0, 8.0, 8.0], "batch_size": 4, "cubes_per_case": 2}
+SMALL["image_interval"] = 2
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,10 @@ def test_properties_are_complete(task, folders, trained, tmp_path):
     flow.initialize()
     assert flow.check_properties() == []
     settings["pretrained_weights"] = str(trained(task) / "models" / "model.pt")
-    inference = {key: value for key, value in settings.items() if key != "cubes_per_case"}
+    flow = workflow(task, "train", "evaluate", **settings)
+    flow.initialize()
+    assert flow.check_properties() == []
+    inference = {key: value for key, value in settings.items() if key not in ("cubes_per_case", "image_interval")}
     flow = workflow(task, "inference", **inference)
     flow.initialize()
     assert flow.check_properties() == []
@@ -86,6 +90,7 @@ def test_training_leaves_a_model_and_its_record(task, trained):
         assert 0 <= float(record[-1][name]) <= 1
     SegmentationModel(features=FEATURES).load_state_dict(model(root), strict=True)
     assert list((root / "output" / "tensorboard").iterdir())
+    assert [file.name for file in (root / "output" / "panels").iterdir()] == ["epoch_0002.png"]
 
 
 def test_training_learns(folders, tmp_path):
@@ -100,7 +105,7 @@ def test_training_learns(folders, tmp_path):
 
 @pytest.mark.parametrize("task", SEGMENTATION)
 def test_masks_come_back_on_the_grid_of_the_scan(task, folders, trained, tmp_path):
-    settings = {key: value for key, value in SMALL.items() if key != "cubes_per_case"}
+    settings = {key: value for key, value in SMALL.items() if key not in ("cubes_per_case", "image_interval")}
     weights = str(trained(task) / "models" / "model.pt")
     data, out = folders(task), tmp_path / "eval"
     run(
@@ -121,8 +126,34 @@ def test_masks_come_back_on_the_grid_of_the_scan(task, folders, trained, tmp_pat
         assert set(np.unique(mask.dataobj)) <= {0, 1}
 
 
+@pytest.mark.parametrize("task", SEGMENTATION)
+def test_evaluation_scores_each_held_out_case(task, folders, trained, tmp_path):
+    weights = str(trained(task) / "models" / "model.pt")
+    settings = {"dataset_dir": folders(task), "pretrained_weights": weights, **SMALL}
+    run(task, "train", "evaluate", bundle_root=str(tmp_path), **settings)
+    record = rows(tmp_path / "output" / "evaluation.csv")
+    assert [row["case"] for row in record] == ["case_4", "case_5"]
+    summary = json.loads((tmp_path / "output" / "evaluation.json").read_text())
+    scored = [float(row["iou"]) for row in record if row["iou"]]
+    assert summary["iou"]["mean"] == pytest.approx(np.mean(scored))
+    for row in record:  # counted on the scan's own grid
+        label = nibabel.load(REPOSITORY / folders(task) / "labels" / f"{row['case']}.nii.gz")
+        millilitres = np.count_nonzero(label.dataobj) * abs(np.linalg.det(label.affine[:3, :3])) / 1000
+        assert float(row["reference_ml"]) == pytest.approx(millilitres, rel=1e-3)
+    assert list((tmp_path / "output" / "overlays").iterdir())
+
+
+def test_evaluation_ends_in_one_line(folders, trained, tmp_path):
+    settings = {"bundle_root": str(tmp_path), "dataset_dir": folders(BTS), **SMALL}
+    with pytest.raises(SystemExit, match=r"no file .*model\.pt: train"):
+        run(BTS, "train", "evaluate", **settings)
+    weights = str(trained(BTS) / "models" / "model.pt")
+    with pytest.raises(SystemExit, match="has no 'holdout' cases"):
+        run(BTS, "train", "evaluate", pretrained_weights=weights, split="holdout", **settings)
+
+
 def test_only_the_largest_component_is_kept(folders, trained, tmp_path):
-    settings = {key: value for key, value in SMALL.items() if key != "cubes_per_case"}
+    settings = {key: value for key, value in SMALL.items() if key not in ("cubes_per_case", "image_interval")}
     settings |= {"threshold": 0.4, "datalist": f"{folders(BTS)}/datalist.json", "largest_component": "true"}
     weights = str(trained(BTS) / "models" / "model.pt")
     run(BTS, "inference", bundle_root=str(tmp_path), dataset_dir=folders(BTS), pretrained_weights=weights, **settings)
@@ -184,6 +215,18 @@ def test_without_pretrained_weights_the_log_says_from_scratch(folders, tmp_path,
     with caplog.at_level(logging.INFO):
         flow.initialize()
     assert "from scratch" in caplog.text
+
+
+def test_label_noise_changes_training_masks_alone(folders, tmp_path, caplog):
+    settings = {"dataset_dir": folders(LAS_CT), **SMALL, "spacing": [3.0, 3.0, 3.0], "label_noise": 6}
+    flow = workflow(LAS_CT, "train", bundle_root=str(tmp_path), **settings)
+    flow.initialize()
+    noisy = flow.train_dataset._cache[0]["label"].sum()
+    settings["label_noise"] = 0
+    clean_flow = workflow(LAS_CT, "train", bundle_root=str(tmp_path), **settings)
+    clean_flow.initialize()
+    assert noisy != clean_flow.train_dataset._cache[0]["label"].sum()
+    assert torch.equal(flow.val_dataset[0]["label"], clean_flow.val_dataset[0]["label"])
 
 
 def test_label_fraction_trains_on_fewer(folders, tmp_path):
