@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 from universal_model_components.losses import UniversalObjective
-from universal_model_components.models import UniversalModel
+from universal_model_components.models import ClassificationModel, UniversalModel
 
 WIDTH = [4, 8, 16, 32]
 CASES = [
@@ -103,3 +103,26 @@ def test_one_backward_pass_plays_the_two_player_game(generator):
 def test_unknown_outputs():
     with pytest.raises(ValueError, match="outputs must be one of"):
         UniversalModel(outputs="logits")
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "in_shape", "out_shape"),
+    [
+        [{}, (3, 1, 16, 16, 8), (3, 2)],
+        [{"in_channels": 2, "num_classes": 5, "hidden_channels": 7}, (1, 2, 8, 16, 24), (1, 5)],
+    ],
+)
+def test_classification_model(kwargs, in_shape, out_shape, generator, tmp_path):
+    network = ClassificationModel(features=WIDTH, **kwargs).eval()
+    image = torch.rand(in_shape, generator=generator)
+    logits = network(image)
+    assert logits.shape == out_shape
+    torch.testing.assert_close(network.classifier(network.encoder(image)[-1]), logits)
+    torch.jit.save(torch.jit.script(network), tmp_path / "model.ts")
+    torch.testing.assert_close(torch.jit.load(tmp_path / "model.ts")(image), logits)
+
+
+def test_classification_model_takes_the_pretrained_encoder():
+    pretrained, network = UniversalModel(features=WIDTH), ClassificationModel(features=WIDTH)
+    found = network.load_state_dict(pretrained.state_dict(), strict=False)
+    assert {name.split(".")[0] for name in found.missing_keys} == {"classifier"}

@@ -99,3 +99,21 @@ def test_one_modality_alone():
 def test_bad_arguments(labels, kwargs, message):
     with pytest.raises(ValueError, match=message):
         BalancedBatchSampler(labels, **kwargs)
+
+
+def test_an_epoch_of_the_smallest_label_sees_other_cubes_of_the_largest_each_time():
+    labels = [0] * 90 + [1] * 6
+    sampler = BalancedBatchSampler(labels, batch_size=4, seed=3, epoch="smallest")
+    assert len(sampler) == 3
+    seen = []
+    for epoch in range(15):
+        sampler.start_step = epoch * len(sampler)
+        cubes = [cube for batch in sampler for cube, _ in batch]
+        assert sorted(cube for cube in cubes if cube >= 90) == list(range(90, 96))
+        seen += [cube for cube in cubes if cube < 90]
+    assert sorted(seen) == list(range(90))
+
+
+def test_unknown_epoch():
+    with pytest.raises(ValueError, match="epoch: got 'median'"):
+        BalancedBatchSampler([0, 1], batch_size=2, epoch="median")

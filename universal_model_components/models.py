@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from .heads import ModalityDiscriminator, ScaleClassifier, reverse_gradient
+from .heads import ModalityDiscriminator, PooledClassifier, ScaleClassifier, reverse_gradient
 from .unet import FEATURES, Decoder, Encoder, UNet
 
 OUTPUTS = ("restoration", "all")
@@ -73,6 +73,35 @@ class UniversalModel(nn.Module):
             return outputs
         else:
             return torch.sigmoid(restoration)
+
+
+class ClassificationModel(nn.Module):
+    """E with global average pooling and two fully connected layers: the network of LNC and ADC (paper IV-C.2).
+
+    Args:
+        in_channels: channels of the image.
+        num_classes: number of logits.
+        features: output channels of the encoder's levels, finest first; as in pre-training, so that its weights fit.
+        hidden_channels: units between the two fully connected layers; the paper gives S 1024, and says no more.
+
+    Shape:
+        image (B, in_channels, H, W, D) → logits (B, num_classes), sides divisible by 2^(levels − 1).
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        num_classes: int = 2,
+        features: Sequence[int] = FEATURES,
+        hidden_channels: int = 1024,
+    ) -> None:
+        super().__init__()
+        self.encoder = Encoder(in_channels, features)
+        self.classifier = PooledClassifier(features[-1], hidden_channels, num_classes)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Return the logits."""
+        return self.classifier(self.encoder(image)[-1])
 
 
 class SegmentationModel(UNet):

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which cubes make up a batch: modalities balanced, every cube once before any twice, the same on any number of ranks.
+"""Which cubes make up a batch: labels balanced, every cube once before any twice, the same on any number of ranks.
 
-Training reads one endless sequence of slots. Slot g belongs to modality g mod M and takes the cube at place g // M of
-that modality's stream, a chain of shuffles of all its cubes. A step takes the next `batch_size × world_size` slots,
+Labels are modalities in pre-training, classes in a classification task. Training reads one endless sequence of slots.
+Slot g belongs to label g mod M and takes the cube at place g // M of that label's stream, a chain of shuffles of all
+its cubes. A step takes the next `batch_size × world_size` slots,
 and each rank its own part of them. The sequence is a function of the seed alone, so a run resumes at any step, and
 one process with the whole batch sees just what several see together.
 """
@@ -10,30 +11,39 @@ one process with the whole batch sees just what several see together.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch.utils.data import Sampler
+
+EPOCHS: dict[str, Callable[[Iterable[int]], int]] = {"largest": max, "smallest": min}
 
 
 class BalancedBatchSampler(Sampler[list[tuple[int, int]]]):
     """Batches of (cube index, corruption seed), balanced over the labels to within one cube.
 
-    An epoch is as many steps as the largest modality needs to be seen once; smaller ones are repeated.
-
     Args:
-        labels: the modality of each cube, (N,).
+        labels: the modality or the class of each cube, (N,).
         batch_size: cubes a step on this rank.
         seed: seed of the shuffles and of the corruption seeds.
         rank: this process.
         world_size: number of processes.
+        epoch: "largest": an epoch is as many steps as the largest label needs to be seen once, smaller ones are
+            repeated; "smallest": as many as the smallest needs, and each epoch sees other cubes of the larger ones.
 
     Raises:
-        ValueError: when there are no cubes, or `batch_size` is not positive, or `rank` is not below `world_size`.
+        ValueError: when there are no cubes, or `batch_size` is not positive, or `rank` is not below `world_size`, or
+            `epoch` is neither of the two.
     """
 
     def __init__(
-        self, labels: Sequence[int] | torch.Tensor, batch_size: int, seed: int = 0, rank: int = 0, world_size: int = 1
+        self,
+        labels: Sequence[int] | torch.Tensor,
+        batch_size: int,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        epoch: str = "largest",
     ) -> None:
         labels = torch.as_tensor(labels)
         if labels.numel() == 0:
@@ -42,15 +52,17 @@ class BalancedBatchSampler(Sampler[list[tuple[int, int]]]):
             raise ValueError(
                 f"batch_size must be positive and rank below world_size, got {batch_size=}, {rank=}, {world_size=}"
             )
+        if epoch not in EPOCHS:
+            raise ValueError(f"epoch: got {epoch!r}, expected one of {list(EPOCHS)}")
         self.members = [torch.nonzero(labels == label).flatten() for label in labels.unique(sorted=True)]
         self.batch_size, self.seed, self.rank, self.world_size = batch_size, seed, rank, world_size
+        self.places = EPOCHS[epoch](map(len, self.members))
         self.start_step = 0
-        self._shuffles: dict[int, tuple[int, torch.Tensor]] = {}  # modality → (cycle, its shuffle)
+        self._shuffles: dict[int, tuple[int, torch.Tensor]] = {}  # label → (cycle, its shuffle)
 
     def __len__(self) -> int:
         """Steps of an epoch."""
-        slots = len(self.members) * max(len(members) for members in self.members)
-        return math.ceil(slots / (self.batch_size * self.world_size))
+        return math.ceil(len(self.members) * self.places / (self.batch_size * self.world_size))
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         """Yield the batches from `start_step` (counted from the first epoch on) to the end of its epoch."""
@@ -61,13 +73,13 @@ class BalancedBatchSampler(Sampler[list[tuple[int, int]]]):
             yield [self._draw(slot) for slot in range(first, first + self.batch_size)]
 
     def _draw(self, slot: int) -> tuple[int, int]:
-        place, modality = divmod(slot, len(self.members))
-        members = self.members[modality]
+        place, label = divmod(slot, len(self.members))
+        members = self.members[label]
         cycle, position = divmod(place, len(members))
-        if self._shuffles.get(modality, (-1,))[0] != cycle:
-            key = (self.seed * 1_000_003 + modality) * 1_000_003 + cycle
+        if self._shuffles.get(label, (-1,))[0] != cycle:
+            key = (self.seed * 1_000_003 + label) * 1_000_003 + cycle
             generator = torch.Generator().manual_seed(key % 2**63)
-            self._shuffles[modality] = (cycle, torch.randperm(len(members), generator=generator))
-        index = members[self._shuffles[modality][1][position]]
+            self._shuffles[label] = (cycle, torch.randperm(len(members), generator=generator))
+        index = members[self._shuffles[label][1][position]]
         # seeds of training lie above 2^40, those of validation (a cube's own index) below
         return int(index), ((self.seed % 2**22 + 1) << 40) + slot

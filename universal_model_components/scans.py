@@ -149,6 +149,7 @@ def read_grid(file: str | Path) -> tuple[tuple[int, ...], np.ndarray]:
             for axis in range(min(3, len(shape))):
                 direction = np.multiply(header.GetDirection(axis)[:3], (-1, -1, 1)[: len(shape)][:3])
                 affine[: len(direction), axis] = direction * header.GetSpacing(axis)
+                affine[axis, 3] = (-1, -1, 1)[axis] * header.GetOrigin(axis)
     except Exception as error:  # see read_scan
         raise ScanError(f"{file}: no readable header ({one_line(error)}): fetch or export it again") from error
     while len(shape) > 3 and shape[-1] == 1:

@@ -25,7 +25,7 @@ from .grids import grid_difference
 from .labels import Labels
 from .scan_transforms import grid_positions, resample_to_affine
 from .scans import ScanError, make_scan
-from .settings import to_optional
+from .settings import to_bool, to_optional
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +35,8 @@ SCAN_GRID = "scan_grid"  # metadata: shape and affine that the scan came with
 class Normalised(MapTransform):
     """Make scans volumes in [0, 1], closest RAS, at one spacing, just as for pre-training (paper IV-B.1).
 
-    Clip and scale, then a third-order spline; nothing is cropped away and nothing rotated. Labels follow their image
-    onto its grid by nearest neighbour, merged to foreground.
+    Clip and scale, then a third-order spline; nothing is rotated, and nothing cropped away unless it is asked for.
+    Labels follow their image onto its grid by nearest neighbour, merged to foreground.
 
     Args:
         keys: of the images, `MetaTensor`s (1, H, W, D).
@@ -45,6 +45,7 @@ class Normalised(MapTransform):
         spacing: mm, or None to keep each scan's own.
         label_keys: of masks on the grid of the first image; one that is absent is passed over.
         label_values: which values are foreground, see `labels.Labels`.
+        foreground_crop: crop to the body first, see `foreground.foreground_box`.
         allow_missing_keys: pass over images that are not there.
 
     Raises:
@@ -59,9 +60,11 @@ class Normalised(MapTransform):
         spacing: Sequence[float] | None = (1.0, 1.0, 1.0),
         label_keys: KeysCollection = (),
         label_values: Mapping[str, Sequence[int]] | Sequence[int] | None = None,
+        foreground_crop: bool | str = False,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
+        self.foreground = to_bool(foreground_crop, "foreground_crop")
         self.window, self.scale, self.spacing = to_optional(intensity_range), intensity_scale, to_optional(spacing)
         self.label_keys = ensure_tuple(label_keys)
         self.labels = Labels(label_values)
@@ -84,7 +87,7 @@ class Normalised(MapTransform):
         if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
             raise ScanError(f"{file}: singular affine {affine[:3, :3].tolist()}: repair the header's orientation")
         voxels = image.as_tensor()[0].cpu().numpy()
-        scan = make_scan(file, voxels, affine, self.window, self.scale, self.spacing)
+        scan = make_scan(file, voxels, affine, self.window, self.scale, self.spacing, self.foreground)
         for note in scan.notes:
             logger.warning(note)
         grid = {"shape": torch.tensor(voxels.shape), "affine": torch.as_tensor(affine)}

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Inference of the classification tasks: candidates of a scan (LNC), or a whole scan (ADC), to rows of a CSV file.
+
+A scan is read and resampled once for all of its candidates; their cubes are gathered on the device, a batch at a time.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.inferers import Inferer
+from monai.transforms import MapTransform
+from torch import Tensor
+
+from .candidates import COLUMNS, check_inside, cube_windows, cut_cubes_at, gather_cubes, nearest_voxels, read_candidates
+from .datalists.folder import find_scans
+from .files import write_atomically
+from .scan_cache import middle
+from .scans import ScanError, stem
+from .settings import to_bool, to_optional
+from .task_data import list_images, read_cases
+from .task_transforms import SCAN_GRID, file_of
+
+logger = logging.getLogger(__name__)
+
+
+def list_candidates(
+    dataset_dir: str,
+    candidates: str | None = None,
+    datalist: str | None = None,
+    split: str = "test",
+    strict: bool | str = False,
+) -> list[dict[str, Any]]:
+    """List scans with their candidates, a scan once.
+
+    Args:
+        dataset_dir: a folder of scans, at any depth, or one scan; a scan's name is its series. Also what a datalist's
+            paths are relative to.
+        candidates: CSV as LUNA16's, classes not needed; None looks for `candidates.csv` in `dataset_dir`.
+        datalist: JSON whose entries have `candidates`, instead of the two above; None for none.
+        split: list of the datalist.
+        strict: a series of the CSV that has no scan is an error; otherwise it is named in the log, and left out.
+
+    Returns:
+        Dicts with keys image, case, seriesuid and candidates (each [x, y, z, …], mm, LPS).
+
+    Raises:
+        SystemExit: with one line, when a file cannot be read, or no scan has candidates.
+    """
+    if to_optional(datalist) is not None:
+        cases = read_cases(str(datalist), dataset_dir, split, keys=("image", "candidates"))
+        return [{"seriesuid": case["case"], **case} for case in cases if case["candidates"]]
+    root = Path(dataset_dir)
+    file = to_optional(candidates) or root / "candidates.csv"
+    try:
+        listed = read_candidates(file)
+        images = {Path(stem(image.name)).name: image for image in ([root] if root.is_file() else find_scans(root))}
+        unknown = [series for series in listed if series not in images]
+        if len(unknown) == len(listed):
+            raise ValueError(f"candidates: no series of {file} has a scan in {root} (first: {unknown[0]})")
+        if unknown:
+            message = f"candidates: {len(unknown)} of {len(listed)} series of {file} have no scan, first: {unknown[0]}"
+            if to_bool(strict, "strict"):
+                raise ValueError(f"{message}: give a folder that has them, or strict false")
+            logger.warning("%s; they are left out", message)
+    except ValueError as error:
+        raise SystemExit(f"inference: {error}") from error
+    return [
+        {"image": str(images[series]), "case": series, "seriesuid": series, "candidates": positions}
+        for series, positions in listed.items()
+        if series in images
+    ]
+
+
+def list_subjects(dataset_dir: str, datalist: str | None = None, split: str = "test") -> list[dict[str, Any]]:
+    """List scans, one a subject: those of a datalist's split, by its case ids, or all below a folder, by their names.
+
+    Raises:
+        SystemExit: as `task_data.list_images`.
+    """
+    if to_optional(datalist) is not None:
+        cases = read_cases(str(datalist), dataset_dir, split, keys=("image",))
+        return [{"image": case["image"], "case": case["case"]} for case in cases]
+    images = [entry["image"] for entry in list_images(dataset_dir)]
+    return [{"image": image, "case": stem(Path(image).relative_to(dataset_dir))} for image in images]
+
+
+class CandidateVoxelsd(MapTransform):
+    """Turn candidates into voxels of their normalised scan.
+
+    Args:
+        keys: of lists of [x, y, z, …], mm, LPS; they become int64 tensors (N, 3).
+        reference: key of the scan that `Normalised` made.
+        position_key: where the positions themselves are put, a float64 tensor (N, 3).
+
+    Raises:
+        ScanError: when a candidate lies outside the scan.
+    """
+
+    def __init__(self, keys: KeysCollection, reference: str = "image", position_key: str = "position") -> None:
+        super().__init__(keys)
+        self.reference, self.position_key = reference, position_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Replace lists by voxels."""
+        result = dict(data)
+        volume = result[self.reference]
+        grid = volume.meta[SCAN_GRID]
+        for key in self.key_iterator(result):
+            entry = {"image": file_of(volume, self.reference), "candidates": result[key]}
+            try:
+                check_inside(entry, np.asarray(grid["affine"]), [int(side) for side in grid["shape"]])
+            except ValueError as error:
+                raise ScanError(str(error)) from error
+            positions = torch.tensor([one[:3] for one in result[key]], dtype=torch.float64).reshape(-1, 3)
+            result[key] = nearest_voxels(positions.numpy(), np.asarray(volume.affine, dtype=np.float64))
+            result[self.position_key] = positions
+        return result
+
+
+class MiddleCubed(MapTransform):
+    """Cut the cube in the middle of a scan; what it has beyond the scan is 0.
+
+    Args:
+        keys: of tensors (C, H, W, D), which become (C, *patch_size).
+        patch_size: voxels.
+    """
+
+    def __init__(self, keys: KeysCollection, patch_size: Sequence[int]) -> None:
+        super().__init__(keys)
+        self.patch_size = [int(side) for side in patch_size]
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Replace scans by cubes."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            volume = result[key]
+            centre = torch.tensor([middle(volume.shape[1:])])
+            cube = cut_cubes_at(torch.as_tensor(volume), centre, self.patch_size)[0]
+            if isinstance(volume, MetaTensor):
+                shift = torch.eye(4, dtype=torch.float64)
+                shift[:3, 3] = centre[0] - torch.tensor([side // 2 for side in self.patch_size])
+                meta = {name: value for name, value in volume.meta.items() if name != "affine"}
+                cube = MetaTensor(cube, affine=volume.affine.double() @ shift, meta=meta)
+            result[key] = cube
+        return result
+
+
+class CandidateInferer(Inferer):
+    """Call a network on the cubes around a scan's candidates, as `SlidingWindowInferer` does on its windows.
+
+    Args:
+        roi_size: voxels of a cube.
+        sw_batch_size: cubes at a time.
+    """
+
+    def __init__(self, roi_size: Sequence[int], sw_batch_size: int = 8) -> None:
+        self.roi_size, self.sw_batch_size = tuple(int(side) for side in roi_size), int(sw_batch_size)
+
+    def __call__(
+        self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, centres: Tensor, **kwargs: Any
+    ) -> Tensor:
+        """Return the logits of every candidate.
+
+        Args:
+            inputs: one normalised scan.
+            network: cubes → logits.
+            args: handed to the network.
+            centres: voxels of the candidates.
+            kwargs: handed to the network.
+
+        Shape:
+            inputs (1, C, H, W, D), centres (1, N, 3) → (1, classes, N).
+
+        Raises:
+            ValueError: when there is more than one scan.
+        """
+        if len(inputs) != 1:
+            raise ValueError(f"inputs: got {len(inputs)} scans, expected one: candidates belong to one scan")
+        windows = cube_windows(inputs[0], self.roi_size)
+        parts = centres[0].split(self.sw_batch_size)
+        logits = [network(gather_cubes(windows, part), *args, **kwargs) for part in parts]  # each (n, classes)
+        return torch.cat(logits).T.unsqueeze(0)
+
+
+class SavePredictionsd(MapTransform):
+    """Add a scan's probabilities to a CSV file, which is whole after each scan: written beside and renamed.
+
+    With candidates it is a submission to LUNA16: seriesuid, coordX, coordY, coordZ, probability. Without, a row a scan:
+    subject, probability.
+
+    Args:
+        keys: of probabilities, (2, N) for N candidates or (2,) for a scan; the positive class is the second.
+        file: the CSV; rows of an earlier run are replaced.
+        position_key: of the candidates' positions, mm, LPS; None for whole scans.
+        name_key: of the series or subject.
+
+    Raises:
+        SystemExit: with one line, when the file cannot be written, or a probability is not finite.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, file: str, position_key: str | None = None, name_key: str = "case"
+    ) -> None:
+        super().__init__(keys)
+        self.file, self.position_key, self.name_key = Path(file), position_key, name_key
+        self.parts = [",".join([*COLUMNS, "probability"] if position_key else ["subject", "probability"]) + "\n"]
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Write, and return the data as they came."""
+        result = dict(data)
+        name = str(result[self.name_key])
+        for key in self.key_iterator(result):
+            scores = torch.as_tensor(result[key])[1].reshape(-1).tolist()
+            if not np.isfinite(scores).all():
+                raise SystemExit(f"inference: {name}: a probability is not finite: the weights are broken")
+            positions = result[self.position_key].tolist() if self.position_key else [[]]
+            text = io.StringIO()
+            rows = [[name, *where, score] for where, score in zip(positions, scores, strict=True)]
+            csv.writer(text, lineterminator="\n").writerows(rows)
+            self.parts.append(text.getvalue())
+        try:
+            write_atomically(self.file, lambda path: path.write_text("".join(self.parts)))
+        except OSError as error:
+            raise SystemExit(f"inference: {error}") from error
+        return result
