@@ -187,7 +187,7 @@ class CaseDataset(CacheDataset):
             raise SystemExit(f"data: {self.problem}")
 
     def _load_cache_item(self, idx: int) -> Any:
-        """Keep the first problem for `__init__`: raised in one thread it would leave the others running into the exit."""
+        """Keep the first problem for `__init__`: raised in one thread, it would leave the others running at exit."""
         if self.problem is not None:
             return None
         try:
