@@ -109,7 +109,8 @@ class ClassificationReport:
         if self.mistakes:
             rows = [self.rows[place] for _, place, _ in self.mistakes]
             titles = [f"{row['case'][-40:]}: {self.names[row['label']]}, {row['probability']:.3f}" for row in rows]
-            draw_cubes([cube for *_, cube in self.mistakes], titles, file, "true class and probability of the positive one")
+            cubes = [cube for *_, cube in self.mistakes]
+            draw_cubes(cubes, titles, file, "true class and probability of the positive one")
 
 
 def describe(summary: Mapping[str, Any]) -> str:
