@@ -8,8 +8,9 @@ import sys
 import fire
 
 from .demo import demo
+from .doctor import doctor
 
-COMMANDS = {"demo": demo}
+COMMANDS = {"demo": demo, "doctor": doctor}
 
 
 def main() -> None:
