@@ -65,7 +65,7 @@ def test_what_no_part_fills_is_an_error(renderer, monkeypatch, tmp_path):
     (tmp_path / "common" / "train.json").write_text('{"a": {"b": "<part>"}}')
     monkeypatch.setattr(renderer, "PARTS", tmp_path)
     with pytest.raises(SystemExit, match=r"nothing fills \['a::b'\]"):
-        renderer.render_config("train", "segmentation", {})
+        renderer.render_config("train", "a_task", "segmentation", {})
 
 
 def test_no_file_of_a_task_bundle_refers_to_another(renderer):
