@@ -23,7 +23,8 @@ def prepare_case(case: Mapping[str, Any], recipe: Recipe, cube_store: str) -> di
     """Make the cubes of one case and store them, unless they are there already.
 
     Args:
-        case: keys case, modality and file (the scan's path); others are handed through.
+        case: keys case, set (the name of the set that it is of), modality and file (the scan's path); others are
+            handed through.
         recipe: what to make.
         cube_store: folder where.
 
@@ -35,7 +36,7 @@ def prepare_case(case: Mapping[str, Any], recipe: Recipe, cube_store: str) -> di
         OSError: when the store cannot be written.
     """
     target, identity = case_file(cube_store, case["case"]), recipe_id(recipe.to_dict())
-    result = {**case, "status": "skipped", "problem": None, "notes": [], "counts": [0] * len(SCALES), "airy": 0}
+    result = skipped(case, None)
     try:
         origin = {"sha256": content_hash(case["file"]), "modality": case["modality"], "recipe_id": identity}
         stored = read_attributes(target) or {}
@@ -47,13 +48,18 @@ def prepare_case(case: Mapping[str, Any], recipe: Recipe, cube_store: str) -> di
     except OSError:
         raise
     except Exception as error:  # no single scan may stop the others
-        return {**result, "problem": problem_of(case["file"], error)}
+        return skipped(case, problem_of(case["file"], error))
     notes = list(scan.notes)
     if changed:
         old = {"sha256": "scan", "recipe_id": "recipe"}.get(changed[0], changed[0])
         notes.append(f"{case['file']}: another {old} than that of its stored cubes: they are made again")
     write_atomically(target, lambda path: path.write_bytes(content))
     return {**result, "status": "made", "notes": notes, "counts": cubes.counts, "airy": cubes.airy}
+
+
+def skipped(case: Mapping[str, Any], problem: str | None) -> dict[str, Any]:
+    """Return the result of a case that gave no cubes."""
+    return {**case, "status": "skipped", "problem": problem, "notes": [], "counts": [0] * len(SCALES), "airy": 0}
 
 
 def problem_of(file: str, error: Exception) -> str:
@@ -83,6 +89,7 @@ def cut_case(case: Mapping[str, Any], recipe: Recipe) -> tuple[Scan, Cubes]:
 def _provenance(case: Mapping[str, Any], scan: Scan, recipe: Recipe) -> dict[str, Any]:
     return {
         "case": case["case"],
+        "set": case["set"],
         "recipe": json.dumps(recipe.to_dict(), sort_keys=True),
         "package_version": __version__,
         "affine": scan.affine,

@@ -17,7 +17,8 @@ import numpy as np
 from monai.data import CacheDataset
 from monai.transforms import Compose
 
-from .datalists.folder import find_scans, hash_order
+from .datalists.folder import find_scans
+from .datalists.splits import hash_order
 from .grids import grid_difference
 from .scans import SUFFIXES, ScanError, read_grid, scan_error, stem
 from .settings import to_optional
