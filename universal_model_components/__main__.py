@@ -14,8 +14,9 @@ import fire
 from .datalists.command import DATALIST
 from .demo import demo
 from .doctor import doctor
+from .weight_commands import WEIGHTS
 
-COMMANDS = {"datalist": DATALIST, "demo": demo, "doctor": doctor}
+COMMANDS = {"datalist": DATALIST, "demo": demo, "doctor": doctor, "weights": WEIGHTS}
 
 
 @dataclass(frozen=True)
