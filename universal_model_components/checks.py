@@ -83,7 +83,7 @@ def check_datalist(
         found = [] if entries or split == "test" else [f"datalist: {datalist} has no {split!r} cases: add some"]
         cases = list(_good_cases(datalist, dataset_dir, split, entries, segmentation, found))
         groups[split] = {str(case.get("group", case["case"])) for case in cases}
-        found += _check_classes(f"{datalist}: {split!r}", cases) if cases and not segmentation else []
+        found += _check_classes(datalist, split, cases) if cases and not segmentation else []
         findings += [Finding(level, message) for message in found]
         if voxels:
             label = Labels(label_values) if segmentation else None
@@ -94,19 +94,24 @@ def check_datalist(
     return findings + list(_check_leaks(datalist, groups))
 
 
-def check_or_exit(*arguments: Any, **settings: Any) -> None:
-    """`check_datalist` for `initialize`: warnings go to the log.
+def check_or_exit(datalist: str | Path, *arguments: Any, **settings: Any) -> None:
+    """`check_datalist` for `initialize`: warnings and all errors but the first go to the log.
+
+    A datalist that is not there is left to whoever reads it: a server such as MONAI Label hands over its own cases.
 
     Raises:
-        SystemExit: with one line for each error, when there is any.
+        SystemExit: with one line, the first error and how many more there are.
     """
-    findings = check_datalist(*arguments, **settings)
-    for finding in findings if int(os.environ.get("RANK", "0")) == 0 else ():
-        if finding.level == WARNING:
-            logger.warning(finding.message)
+    if not Path(datalist).is_file():
+        return
+    findings = check_datalist(datalist, *arguments, **settings)
     errors = [finding.message for finding in findings if finding.level == ERROR]
+    if int(os.environ.get("RANK", "0")) == 0:
+        for message in [finding.message for finding in findings if finding.level == WARNING] + errors[1:]:
+            logger.warning(message)
     if errors:
-        raise SystemExit("\n".join(f"train: {message}" for message in errors))
+        more = f" (and {len(errors) - 1} more, in the log; `doctor` lists them too)" if errors[1:] else ""
+        raise SystemExit(f"train: {errors[0]}{more}")
 
 
 def check_store(cube_store: str | Path, modalities: Sequence[str]) -> Iterator[Finding]:
@@ -146,7 +151,9 @@ def check_candidates(file: str | Path, dataset_dir: str | Path) -> Iterator[Find
         for series in (name for name in listed if name in scans):
             shape, affine = read_grid(scans[series])
             check_inside({"image": str(scans[series]), "candidates": listed[series]}, affine, shape)
-        yield Finding(FINE, f"candidates: {sum(map(len, listed.values()))} of {len(listed)} series in {file}")
+        yield Finding(
+            FINE, f"candidates: {sum(map(len, listed.values()))} candidates of {len(listed)} series in {file}"
+        )
     except ValueError as error:
         yield Finding(ERROR, str(error))
 
@@ -182,13 +189,13 @@ def _good_cases(
             yield case
 
 
-def _check_classes(where: str, cases: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _check_classes(datalist: str | Path, split: str, cases: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     labels = sample_labels(cases)
     for label, name in ((1, "positives"), (0, "negatives"))[:CLASSES]:
         if not (labels == label).any():
             yield (
-                f"datalist: {where} has zero {name} (class {label}) among {len(labels)} samples: training, and an AUC, "
-                "need both: add some, or split otherwise"
+                f"datalist: {datalist}: zero {name} (class {label}) among the {len(labels)} samples of {split!r}: both "
+                "classes are needed to train, and for an AUC: add some, or split otherwise"
             )
 
 

@@ -84,7 +84,7 @@ def complete(case: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(case.get("label"), str):
         file = case["label"]
         case["label"] = float(read_scan(file)[0].max())
-        _check(case, file)
+        check_classes(case, file)
         case["label"] = int(case["label"])
     return case
 

@@ -76,7 +76,9 @@ def examine(bundle: str | Path, settings: Mapping[str, Any], voxels: bool = True
         return
     parser = ConfigParser()
     parser.read_config(str(folder / "configs/train.json"))
-    parser.update({"bundle_root": str(folder), **{key: v for key, v in settings.items() if _has(parser, key.split("::")[0])}})
+    parser.update(
+        {"bundle_root": str(folder), **{key: v for key, v in settings.items() if _has(parser, key.split("::")[0])}}
+    )
     network: list[nn.Module] = []
     for check in (
         check_packages(contents.get("metadata", {})),
