@@ -9,6 +9,7 @@ from collections import Counter
 import itk
 import numpy as np
 import pytest
+from monai.data import load_decathlon_datalist
 from public_sets import (
     LEFT_ATRIUM,
     MARK,
@@ -231,8 +232,11 @@ def test_whole_brats_has_the_papers_numbers(tmp_path):
 def test_entries_are_what_the_target_tasks_read(sets, command, options):
     make(command, sets, **options)
     for split in SPLITS:
-        cases = read_cases(sets / f"{command.__name__}.json", sets / command.__name__, split)
-        assert len(cases) == len(json.loads((sets / f"{command.__name__}.json").read_text())[split])
+        file, root = sets / f"{command.__name__}.json", sets / command.__name__
+        cases = read_cases(file, root, split)
+        assert len(cases) == len(json.loads(file.read_text())[split])
+        monai = load_decathlon_datalist(str(file), True, split, str(root))
+        assert [case["image"] for case in monai] == [case["image"] for case in cases]
 
 
 def test_luna_names_missing_folds_lost_candidates_and_crossing_patients(tmp_path):
@@ -316,14 +320,16 @@ def test_corrupt_members_are_named_skipped_and_nothing_is_lost(tmp_path):
 def test_second_run_reads_nothing_again(tmp_path, monkeypatch):
     write_mmwhs(tmp_path / "mmwhs", 3, 0, shape=TINY)
     first = make(mmwhs, tmp_path, modality="ct", allow_partial=True)
-    lines = (tmp_path / CACHE).read_text()
-    (tmp_path / CACHE).write_text(lines + '["torn')  # as a killed run leaves it
+    with open(tmp_path / CACHE, "a") as lines:
+        lines.write('["torn')  # as a killed run leaves it
     monkeypatch.setattr("universal_model_components.datalists.inspection.read_scan", None)
     assert make(mmwhs, tmp_path, modality="ct", allow_partial=True) == first
     monkeypatch.undo()
     changed = tmp_path / "mmwhs" / "ct_train" / "ct_train_1001_image.nii.gz"
     write_scan(changed, body(TINY, seed=1), read_scan(changed)[1])
-    again = make(mmwhs, tmp_path, modality="ct", allow_partial=True)
+    make(mmwhs, tmp_path, modality="ct", allow_partial=True)
+    monkeypatch.setattr("universal_model_components.datalists.inspection.read_scan", None)
+    again = make(mmwhs, tmp_path, modality="ct", allow_partial=True)  # the line after the torn one was read
     hashes = [{c["case"]: c["sha256"] for split in SPLITS for c in lists[split]} for lists in (first, again)]
     assert [name for name in hashes[0] if hashes[0][name] != hashes[1][name]] == ["mmwhs/ct_train_1001"]
 

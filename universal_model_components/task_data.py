@@ -48,10 +48,12 @@ def read_cases(
             twice, or a label is not on its image's grid.
     """
     try:
-        entries = _read_split(datalist, split)
+        entries = read_split(datalist, split)
         if not entries and not optional:
             raise ValueError(f"{datalist} has no {split!r} cases: add some, or give another datalist")
-        cases = [_check(f"{datalist}: {split}[{i}]", entry, Path(dataset_dir), keys) for i, entry in enumerate(entries)]
+        cases = [
+            check_entry(f"{datalist}: {split}[{i}]", entry, Path(dataset_dir), keys) for i, entry in enumerate(entries)
+        ]
         seen: set[str] = set()
         for case in cases:
             if case["case"] in seen:
@@ -62,7 +64,12 @@ def read_cases(
         raise SystemExit(f"datalist: {error}") from error
 
 
-def _read_split(datalist: str | Path, split: str) -> list[Any]:
+def read_split(datalist: str | Path, split: str) -> list[Any]:
+    """Return one list of a datalist as it is, empty where there is none.
+
+    Raises:
+        ValueError: when the file cannot be read, or the list is none; one line.
+    """
     try:
         content = json.loads(Path(datalist).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -73,7 +80,18 @@ def _read_split(datalist: str | Path, split: str) -> list[Any]:
     return entries
 
 
-def _check(where: str, entry: Any, root: Path, keys: Sequence[str]) -> dict[str, Any]:
+def check_entry(where: str, entry: Any, root: Path, keys: Sequence[str]) -> dict[str, Any]:
+    """Return an entry with whole paths and a case id, after a look at its headers.
+
+    Args:
+        where: it stands, for messages.
+        entry: of a datalist.
+        root: folder that paths are relative to.
+        keys: that it must have.
+
+    Raises:
+        ValueError: for whatever `read_cases` refuses in a single entry; one line.
+    """
     if not isinstance(entry, Mapping):
         raise ValueError(f"{where} is {entry!r}, expected a mapping with {list(keys)}")
     missing = [key for key in keys if key not in entry]

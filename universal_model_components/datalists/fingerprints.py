@@ -6,7 +6,7 @@ permutation of axes, in any file format, compression or data type that keeps the
 
 `levels` is a sketch of the counts alone: hashes of runs of counts of neighbouring intensities, the smallest few of
 them. Runs survive whatever keeps the order of intensities: an offset (HU + 1024), a scaling to [0, 1], another value of
-the padding, and a clip that leaves enough of the levels (half is certain, a tenth is a matter of luck).
+the padding, and a clip that leaves enough of the levels (half do; with a tenth it is luck).
 
 Neither finds a scan that was resampled, cropped, filtered or rounded to fewer levels, and `levels` is empty for
 continuous intensities, where each value occurs once or twice (as after bias-field correction): patient ids must tell.
