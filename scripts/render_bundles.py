@@ -25,7 +25,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PARTS = REPOSITORY / "scripts" / "bundle_parts"
 BUNDLES = REPOSITORY / "bundles"
 COMPLETE = ("train", "inference", "metadata")  # stand alone; the others are overlays on train.json
-OVERLAYS = ("evaluate", "multi_gpu_train")
+OVERLAYS = ("evaluate", "multi_gpu_train", "inference_onnx")
 TO_FILL = "<part>"
 LAST = ("initialize", "run", "finalize")  # keys that come after whatever an overlay adds
 
@@ -44,7 +44,8 @@ def overlay(base: Any, part: Mapping[str, Any]) -> Any:
             place: Any = int(first) if isinstance(result, list) else first
             result[place] = overlay(result[place], {rest: value})
         elif isinstance(result, list):
-            result[int(key)] = overlay(result[int(key)], value) if isinstance(value, dict) else value
+            merge = isinstance(value, dict) and "_target_" not in value
+            result[int(key)] = overlay(result[int(key)], value) if merge else copy.deepcopy(value)
         elif key.startswith("+"):
             result[key[1:]] = [*result[key[1:]], *copy.deepcopy(value)]
         elif isinstance(value, dict) and isinstance(result.get(key), dict) and "_target_" not in value:

@@ -20,14 +20,19 @@ distributed = pytest.importorskip("distributed", reason="the extra `cluster` is 
 @pytest.fixture(scope="module")
 def local_cluster():
     settings = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
-    with distributed.LocalCluster(**settings) as running, distributed.Client(running) as client:
-        client.run(cluster._look, ".")  # imports, so that the tests below see work and nothing else
-        yield running, client
+    with distributed.LocalCluster(**settings) as running:
+        yield running
+
+
+def process_numbers(address):
+    with cluster.connect(address) as client:
+        client.run(cluster._look, ".")  # imports, so that what follows sees work and nothing else
+        return client.run(os.getpid)
 
 
 @pytest.mark.slow
 def test_a_worker_killed_mid_run_costs_nothing(local_cluster, tmp_path, monkeypatch, capsys):
-    running, client = local_cluster
+    address = local_cluster.scheduler_address
     recipe = {**SMALL, "spacing": [0.5] * 3, "patch_size": [32, 32, 16]}  # some tenths of a second a scan
     make_dataset(tmp_path / "scans", 6, 6)
     (tmp_path / "scans/ct/broken.nii").write_text("no image")
@@ -41,14 +46,14 @@ def test_a_worker_killed_mid_run_costs_nothing(local_cluster, tmp_path, monkeypa
         os.kill(process, signal.SIGKILL)
         seen.update(worker=worker, done={file.name: file.stat().st_mtime_ns for file in cases.glob("*.h5")})
 
-    pids = client.run(os.getpid)
+    pids = process_numbers(address)
     killer = threading.Thread(target=kill_one)
     killer.start()
     monkeypatch.chdir(tmp_path)  # the workers are elsewhere: relative paths must not reach them
-    index = prepare("scans", "cubes", recipe=recipe, scheduler=running.scheduler_address)
+    index = prepare("scans", "cubes", recipe=recipe, scheduler=address)
     killer.join()
     assert 3 <= len(seen["done"]) < 12, "the worker was not killed mid-run"
-    assert pids[seen["worker"]] not in client.run(os.getpid).values()
+    assert pids[seen["worker"]] not in process_numbers(address).values()
     assert sum(len(cases) for cases in index["splits"].values()) == 12
     assert index["problems"] == [line for line in index["problems"] if "ct/broken.nii: unreadable or truncated" in line]
     files = sorted((tmp_path / "cubes" / "cases").iterdir())
@@ -63,13 +68,13 @@ def test_a_worker_killed_mid_run_costs_nothing(local_cluster, tmp_path, monkeypa
 
 def test_a_plan_counts_the_clusters_threads(local_cluster, tmp_path, capsys):
     scans = make_dataset(tmp_path / "scans", 2, 2)
-    prepare(str(scans), str(tmp_path / "cubes"), recipe=SMALL, scheduler=local_cluster[0].scheduler_address, plan=True)
+    prepare(str(scans), str(tmp_path / "cubes"), recipe=SMALL, scheduler=local_cluster.scheduler_address, plan=True)
     assert "with 2 processes" in capsys.readouterr().out
 
 
 def test_a_scan_at_which_every_worker_dies_is_skipped_and_named(local_cluster, tmp_path):
     calls = [(name,) for name in ("a", "deadly", "b")]
-    results = cluster.run_on_cluster(_die, calls, local_cluster[0].scheduler_address, tmp_path, lambda *lost: lost)
+    results = cluster.run_on_cluster(_die, calls, local_cluster.scheduler_address, tmp_path, lambda *lost: lost)
     assert sorted(results, key=str) == sorted(
         ["A", "B", (("deadly",), "its worker died, and so did those that tried again: out of memory?")], key=str
     )
@@ -82,7 +87,7 @@ def _die(name):
 
 
 def test_what_is_wrong_with_a_cluster_is_named(local_cluster, tmp_path, monkeypatch):
-    address = local_cluster[0].scheduler_address
+    address = local_cluster.scheduler_address
     missing = str(tmp_path / "missing")
     with pytest.raises(ValueError, match=r"scheduler: worker .* sees no folder .*missing: put it on a shared"):
         list(cluster.run_on_cluster(str, [], address, missing, tuple))

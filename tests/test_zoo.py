@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import REPOSITORY
 from integration import zoo
+from integration.copies import with_weights
 
 FEATURES = [4, 8, 16, 32]
 BUNDLES = sorted(folder.name for folder in (REPOSITORY / "bundles").iterdir() if (folder / "configs").is_dir())
@@ -25,7 +26,7 @@ def narrow(tmp_path_factory, bundles) -> Callable[[str], Path]:
 
     def copy(name: str) -> Path:
         if name not in made:
-            made[name] = zoo.with_weights(bundles / name, folder, features=FEATURES)
+            made[name] = with_weights(bundles / name, folder, features=FEATURES)
         return made[name]
 
     return copy

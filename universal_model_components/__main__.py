@@ -56,6 +56,8 @@ def main() -> None:
         fire.Fire(later(COMMANDS), name="universal_model_components", serialize=run)
     except (ValueError, OSError) as error:
         sys.exit(f"universal_model_components: {error}")
+    except KeyboardInterrupt:
+        sys.exit("universal_model_components: interrupted")
 
 
 if __name__ == "__main__":

@@ -71,6 +71,7 @@ def run_on_cluster(
             call and the reason.
 
     Raises:
+        ChildProcessError: when the scheduler is lost.
         ValueError: as `connect`; when a worker lacks the package, has another version or does not see the folder.
         Exception: whatever a call raises; calls that have not begun are dropped.
     """
@@ -81,13 +82,17 @@ def run_on_cluster(
         # One list for each parameter; `pure=False`, as equal calls are not to share one result.
         futures = client.map(_call, [function] * len(arguments), arguments, pure=False, batch_size=1000)
         calls = dict(zip(futures, arguments, strict=True))
-        for future in as_completed(futures):
-            error = future.exception()
+        del futures  # each is let go when its result is here
+        for future, result in as_completed(calls, loop=client.loop, with_results=True, raise_errors=False):
+            call, error = calls.pop(future), result[1] if future.status == "error" else result
             if isinstance(error, KilledWorker):
-                yield lost(calls[future], "its worker died, and so did those that tried again: out of memory?")
+                yield lost(call, "its worker died, and so did those that tried again: out of memory?")
+            elif future.status == "cancelled":
+                raise ChildProcessError(f"scheduler: lost the connection to {address} ({error}): run again to go on")
+            elif isinstance(error, BaseException):
+                raise error
             else:
-                yield future.result()
-            del calls[future]
+                yield result
 
 
 def _call(function: Callable[..., Any], arguments: tuple) -> Any:

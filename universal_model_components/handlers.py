@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 def loss_values(output: Any) -> dict[str, float]:
     """Return "loss" and every "loss_<part>" of a trainer's output, decollated or not, as numbers."""
     values = output[0] if isinstance(output, (list, tuple)) else output
-    return {name: float(value) for name, value in values.items() if name.startswith("loss")}
+    return {str(name): float(value) for name, value in values.items() if name.startswith("loss")}  # MONAI: enums
 
 
 def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,9 @@ from monai.bundle import ConfigParser, ckpt_export, verify_net_in_out
 from monai.bundle.properties import InferProperties, TrainProperties
 
 from universal_model_components.weights import read_weights
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this file is a script, too
+from integration.copies import open_bundle, with_weights
 
 NECESSARY_FILES = ("LICENSE", "configs/metadata.json")
 PREFERRED_FILES = ("models/model.pt", "configs/inference.json", "docs/README.md", "docs/data_license.txt")
@@ -74,28 +76,6 @@ LINTERS = (  # the zoo's own settings
     ("flake8", "--max-line-length", "120", "--select", "B,C,E,F,N,P,T4,W,B9")
     + ("--ignore", "E203,E501,E741,W503,W504,C408,N812,B023"),
 )
-
-
-def with_weights(bundle: Path, folder: Path, **settings: Any) -> Path:
-    """Copy a bundle into `folder`, with the network's own first weights where it has no model.pt.
-
-    Args:
-        bundle: left as it is.
-        folder: the copy is `folder / bundle.name`.
-        settings: top-level keys that replace those of train.json and inference.json, such as narrow `features`.
-    """
-    copy = folder / bundle.name
-    shutil.copytree(bundle, copy, ignore=shutil.ignore_patterns("*.pt", "*.ts", "*.onnx"))
-    for name in ("train", "inference"):
-        file = copy / "configs" / f"{name}.json"
-        config = json.loads(file.read_text())
-        file.write_text(json.dumps(config | {key: value for key, value in settings.items() if key in config}, indent=4))
-    if (bundle / "models/model.pt").is_file() and not settings:
-        shutil.copy(bundle / "models/model.pt", copy / "models")
-    else:
-        (copy / "models").mkdir(exist_ok=True)
-        torch.save(_parser(copy).get_parsed_content("network_def").state_dict(), copy / "models/model.pt")
-    return copy
 
 
 def problems(bundle: Path, schema: Path | None = None, export: bool = True) -> list[str]:
@@ -160,14 +140,6 @@ def _metadata_problems(metadata: dict[str, Any], schema: Path | None) -> list[st
     return found
 
 
-def _parser(bundle: Path) -> ConfigParser:
-    parser = ConfigParser()
-    parser.read_config(str(bundle / "configs/inference.json"))
-    parser.read_meta(str(bundle / "configs/metadata.json"))
-    parser["bundle_root"] = str(bundle)
-    return parser
-
-
 def _property_problems(bundle: Path) -> Iterator[str]:
     """Ids that MONAI's tools read; looked up, not built, because there is no data to build datasets of."""
     for kind, properties in (("inference", InferProperties), ("train", TrainProperties)):
@@ -182,7 +154,7 @@ def _property_problems(bundle: Path) -> Iterator[str]:
 
 def _weight_problems(bundle: Path) -> Iterator[str]:
     state = read_weights(bundle / "models/model.pt")  # plain, with weights_only=True
-    own = _parser(bundle).get_parsed_content("network_def").state_dict()
+    own = open_bundle(bundle).get_parsed_content("network_def").state_dict()
     yield from (f"model.pt: {name!r} is not the network's" for name in sorted(state.keys() ^ own.keys()))
     for name in own.keys() & state.keys():
         if own[name].shape != state[name].shape:
@@ -200,7 +172,7 @@ def _shape_problems(bundle: Path) -> Iterator[str]:
 
 
 def _export_problems(bundle: Path) -> Iterator[str]:
-    weights, network = str(bundle / "models/model.pt"), _parser(bundle).get_parsed_content("network_def")
+    weights, network = str(bundle / "models/model.pt"), open_bundle(bundle).get_parsed_content("network_def")
     network.load_state_dict(read_weights(weights))
     shape = json.loads((bundle / "configs/metadata.json").read_text())["network_data_format"]["inputs"]["image"]
     image = torch.rand(1, shape["num_channels"], *shape["spatial_shape"], generator=torch.Generator().manual_seed(0))

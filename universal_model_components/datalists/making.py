@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..files import write_atomically
+from ..grids import grid_difference
 from ..settings import to_optional
 from .findings import Findings
 from .inspection import inspect_files
@@ -93,8 +94,6 @@ def inspect_cases(
             case["label_sha256"] = mask["sha256"]
             values |= {value for value, _ in mask["labels"]}
             _check_mask(mask, masks, findings)
-            if np.abs(np.subtract(image["affine"], mask["affine"])).max() > 0.01:
-                findings.notes.append(f"{mask['file']}: its header places it elsewhere than the image's, voxels agree")
         good.append({**case, "grid": (image["shape"], image["affine"])})
     if values:
         findings.notes.append(f"label values found: {sorted(values)}")
@@ -102,9 +101,12 @@ def inspect_cases(
 
 
 def _mismatch(image: Mapping[str, Any], mask: Mapping[str, Any]) -> str | None:
-    if image["shape"] == mask["shape"]:
-        return None
-    return f"{mask['file']}: mask of shape {mask['shape']}, its image has {image['shape']}: correct or remove the case"
+    if image["shape"] != mask["shape"]:
+        return (
+            f"{mask['file']}: mask of shape {mask['shape']}, its image has {image['shape']}: correct or remove the case"
+        )
+    message = grid_difference(np.asarray(mask["affine"]), np.asarray(image["affine"]), image["shape"])
+    return f"{mask['file']}: {message} of its image: resample the mask, or repair its header" if message else None
 
 
 def _check_mask(mask: Mapping[str, Any], wanted: MaskValues | None, findings: Findings) -> None:
@@ -154,12 +156,7 @@ def make_datalist(
     chosen = [{**case, "split": split} for split in SPLITS for case in splits[split]]
     usable = inspect_cases(chosen, request, findings, masks)
     left = {split: [case for case in usable if case["split"] == split] for split in SPLITS}
-    key = "case" if unit == "scans" else "group"
-    for name, (train, held_out) in paper.items():
-        for what, parts, expected in (("train", SPLITS[:2], train), ("test", SPLITS[2:], held_out)):
-            names = {case[key] for part in parts for case in left[part] if case["stratum"] == name}
-            label = " ".join(word for word in (name, unit, "train and validation" if what == "train" else what) if word)
-            findings.count(label, len(names), expected)
+    _count(left, paper, unit, findings)
     if check is not None:
         check(left)
     content = {
@@ -170,6 +167,19 @@ def make_datalist(
     }
     conclude(request, content, findings)
     return content
+
+
+def _count(
+    splits: Mapping[str, list[Case]],
+    paper: Mapping[str, tuple[int | None, int | None]],
+    unit: str,
+    findings: Findings,
+) -> None:
+    key = "case" if unit == "scans" else "group"
+    for name, (train, test) in paper.items():
+        for what, parts, expected in (("train and validation", SPLITS[:2], train), ("test", SPLITS[2:], test)):
+            names = {case[key] for part in parts for case in splits[part] if case["stratum"] == name}
+            findings.count(f"{name} {unit} {what}".strip(), len(names), expected)
 
 
 def conclude(request: Request, content: Mapping[str, Any], findings: Findings) -> None:
