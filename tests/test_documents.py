@@ -6,7 +6,13 @@ import re
 import pytest
 from conftest import REPOSITORY
 
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "bundles/universal_model_pretraining/docs/README.md"]
+DOCUMENTS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "bundles/universal_model_pretraining/docs/README.md",
+    "docs/weights.md",
+]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -2,9 +2,11 @@
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 import torch
+from conftest import REPOSITORY
 from original_network import original_state
 from safetensors.torch import save_file
 from torch import nn
@@ -224,3 +226,19 @@ def test_the_encoder_alone_from_scratch_and_from_an_original(tmp_path, caplog):
     torch.save({"neck.weight": torch.ones(2)}, tmp_path / "other.pt")
     with pytest.raises(ValueError, match=r"covers 0\.0% of encoder"):
         universal_model_components.encoder(weights=tmp_path / "other.pt", features=[4, 8])
+
+
+@pytest.mark.parametrize("page", ["docs/weights.md", "README.md"])
+def test_the_pages_code_runs(page, tmp_path, monkeypatch):
+    blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / page).read_text(), flags=re.DOTALL)
+    (block,) = [block for block in blocks if "model.pt" in block]
+    for file in ("model.pt", "WORK/models/model.pt"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        torch.save(UniversalModel(features=FEATURES).state_dict(), tmp_path / file)
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(compile(block.replace("[64, 128, 256, 512]", str(FEATURES)), page, "exec"), names)
+    if page == "README.md":
+        assert [level.shape[1] for level in names["levels"]] == FEATURES
+    else:
+        assert (names["coverage"]["encoder"].reshaped, names["coverage"]["decoder"].share) == (1, 1.0)

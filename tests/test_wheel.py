@@ -70,6 +70,7 @@ def test_a_bundle_trains_from_its_zip_and_the_wheel_alone(dist, cube_store, tmp_
     assert "of these tensors" in text
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_the_package_and_its_licence_and_nothing_else(dist):
     (wheel,) = dist.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
