@@ -10,7 +10,8 @@ from conftest import REPOSITORY
 from universal_model_components.datalists.command import DATALIST
 
 BUNDLE_README = "bundles/universal_model_pretraining/docs/README.md"
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/datalists.md", BUNDLE_README]
+FOLDERS = (".", "docs", "bundles/*/docs")
+DOCUMENTS = sorted(str(file.relative_to(REPOSITORY)) for folder in FOLDERS for file in REPOSITORY.glob(f"{folder}/*.md"))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
