@@ -2,13 +2,14 @@
 #   make demo [DATA=folder] [EPOCHS=40]   draw scans (or read a folder of them), pre-train a narrow network, open demo/report.html
 #   make test                 all tests             make lint     ruff and mypy
 #   make format               ruff's formatting     make bench    every benchmark (long)
+#   make bundles              render the task bundles from scripts/bundle_parts/
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 THREADS ?= 1
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test lint format bench bundles clean
 demo: $(READY)
 	$(BIN)/python -m universal_model_components demo --output demo $(if $(DATA),--data "$(DATA)") $(if $(EPOCHS),--epochs $(EPOCHS))
 
@@ -23,6 +24,9 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bundles: $(READY)
+	$(BIN)/python scripts/render_bundles.py
 
 bench: $(READY)
 	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done

@@ -4,7 +4,8 @@
     python scripts/render_bundles.py            write bundles/<task>/… from scripts/bundle_parts/
     python scripts/render_bundles.py --check    only compare; exit 1 and name every file that is stale
 
-A file is common/<file>, overlaid by <kind>/<file>, overlaid by the task's settings of tasks.json. A mapping is merged
+A file is common/<file>, overlaid by <kind>/<file>, by <task>/<file> where there is one, and by the task's settings of
+tasks.json. A mapping is merged
 key by key, anything else replaced; a key "+name" appends to the list `name`, and a key with `::` goes deeper, as in
 MONAI. A value "<part>" must be filled by an overlay. Overlays for MONAI itself (evaluate, multi_gpu_train) keep their
 "+name" and `::` keys.
@@ -24,7 +25,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PARTS = REPOSITORY / "scripts" / "bundle_parts"
 BUNDLES = REPOSITORY / "bundles"
 COMPLETE = ("train", "inference", "metadata")  # stand alone; the others are overlays on train.json
-OVERLAYS = ("evaluate", "multi_gpu_train")
+OVERLAYS = ("evaluate", "multi_gpu_train", "inference_onnx")
 TO_FILL = "<part>"
 LAST = ("initialize", "run", "finalize")  # keys that come after whatever an overlay adds
 
@@ -43,7 +44,8 @@ def overlay(base: Any, part: Mapping[str, Any]) -> Any:
             place: Any = int(first) if isinstance(result, list) else first
             result[place] = overlay(result[place], {rest: value})
         elif isinstance(result, list):
-            result[int(key)] = overlay(result[int(key)], value) if isinstance(value, dict) else value
+            merge = isinstance(value, dict) and "_target_" not in value
+            result[int(key)] = overlay(result[int(key)], value) if merge else copy.deepcopy(value)
         elif key.startswith("+"):
             result[key[1:]] = [*result[key[1:]], *copy.deepcopy(value)]
         elif isinstance(value, dict) and isinstance(result.get(key), dict) and "_target_" not in value:
@@ -77,11 +79,14 @@ def unfilled(config: Any, where: str = "") -> Iterator[str]:
         yield from unfilled(value, f"{where}{key}::")
 
 
-def render_config(name: str, kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+def render_config(name: str, task: str, kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Render one config of a task; its settings go where the config has a key of that name."""
+    parts = [read(PARTS / folder / f"{name}.json") for folder in ("common", kind, task)]
     if name in OVERLAYS:  # for MONAI: its own "+" and "::" stay
-        return {**read(PARTS / "common" / f"{name}.json"), **read(PARTS / kind / f"{name}.json")}
-    config = overlay(read(PARTS / "common" / f"{name}.json"), read(PARTS / kind / f"{name}.json"))
+        return {key: value for part in parts for key, value in part.items()}
+    config: dict[str, Any] = {}
+    for part in parts:
+        config = overlay(config, part)
     config |= {key: value for key, value in settings.items() if key in config}
     missing = list(unfilled(config))
     if missing:
@@ -99,7 +104,7 @@ def render_metadata(task: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     assert version is not None
     metadata["required_packages_version"]["universal-model-components"] = version[1]
     data = metadata["network_data_format"]
-    shape = render_config("train", entry["kind"], entry["settings"])["patch_size"]
+    shape = render_config("train", task, entry["kind"], entry["settings"])["patch_size"]
     for described in (data["inputs"]["image"], data["outputs"]["pred"]):
         if described["type"] == "image":
             described["spatial_shape"] = shape
@@ -141,11 +146,11 @@ def render() -> dict[Path, str]:
     """Return the content of every file of every task bundle."""
     files: dict[Path, str] = {}
     for task, entry in read(PARTS / "tasks.json").items():
-        configs = {name: render_config(name, entry["kind"], entry["settings"]) for name in ("train", "inference")}
+        configs = {name: render_config(name, task, entry["kind"], entry["settings"]) for name in ("train", "inference")}
         unknown = [key for key in entry["settings"] if not any(key in config for config in configs.values())]
         if unknown:
             raise SystemExit(f"tasks.json: {task} sets {unknown}, which no config of {entry['kind']} has")
-        configs |= {name: render_config(name, entry["kind"], {}) for name in OVERLAYS}
+        configs |= {name: render_config(name, task, entry["kind"], {}) for name in OVERLAYS}
         configs["metadata"] = render_metadata(task, entry)
         texts = {f"configs/{name}.json": json.dumps(config, indent=4) + "\n" for name, config in configs.items()}
         files |= {BUNDLES / task / name: text for name, text in (texts | render_texts(task, entry)).items()}

@@ -96,12 +96,15 @@ class LunaScan:
 
 
 def write_luna2016(
-    folder: Path, folds: Sequence[int] = range(10), scans_per_fold: int = 1, shape: Sequence[int] = SHAPE
+    folder: Path,
+    folds: Sequence[int] = range(10),
+    scans_per_fold: int | Sequence[int] = 1,
+    shape: Sequence[int] = SHAPE,
 ) -> list[LunaScan]:
     """Write `subset0` to `subset9`, the three CSVs of candidates and annotations; every other scan is turned."""
     scans = []
-    for fold in folds:
-        for number in range(scans_per_fold):
+    for place, fold in enumerate(folds):
+        for number in range(scans_per_fold if isinstance(scans_per_fold, int) else scans_per_fold[place]):
             identity = 100 * fold + number
             uid, matrix = SERIES.format(identity), (UPRIGHT, TURNED)[(fold + number) % 2]
             rng = np.random.default_rng([7, identity])

@@ -98,9 +98,8 @@ def test_other_scans_are_not_alike(ct):
 
 def run(monkeypatch, *files) -> str | None:
     """Run `datalist check`; return the one line that it ends with, None when all is well."""
-    monkeypatch.setattr(
-        sys, "argv", ["universal_model_components", "datalist", "check", *map(str, files), "--num_workers", "0"]
-    )
+    arguments = ["datalist", "check", *map(str, files), "--num_workers", "0"]
+    monkeypatch.setattr(sys, "argv", ["universal_model_components", *arguments])
     try:
         main()
     except SystemExit as ended:

@@ -28,11 +28,12 @@ from universal_model_components.candidates import cut_cubes_at, nearest_voxels
 from universal_model_components.datalists.adni import adni
 from universal_model_components.datalists.brats2018 import brats2018
 from universal_model_components.datalists.lits2017 import lits2017
-from universal_model_components.datalists.luna2016 import luna2016
+from universal_model_components.datalists.luna2016 import FOLD_SIZES, luna2016
 from universal_model_components.datalists.making import CACHE
 from universal_model_components.datalists.mmwhs import mmwhs
 from universal_model_components.datalists.msd_heart import msd_heart
 from universal_model_components.scans import load_scan, read_scan
+from universal_model_components.task_data import read_cases
 
 TINY = (16, 14, 12)
 SPLITS = ("training", "validation", "test")
@@ -190,6 +191,48 @@ def test_luna_has_the_folds_of_the_paper_and_its_candidates(sets, tmp_path):
     assert not any("candidates" in line for line in second["differences"])
     assert sum(len(case["candidates"]) for case in second["test"]) == 15
     assert all("candidates" not in case for case in make(luna2016, sets, allow_partial=True)["training"])
+
+
+@pytest.mark.slow
+def test_whole_luna_has_the_papers_numbers(tmp_path):
+    scans = write_luna2016(tmp_path / "luna2016", scans_per_fold=FOLD_SIZES, shape=(9, 9, 9))
+    lines = ["seriesuid,coordX,coordY,coordZ,class"]
+    for is_test, total, positive in ((False, 384_840, 968), (True, 166_225, 383)):
+        part = [scan for scan in scans if (scan.fold >= 7) is is_test]
+        rows = [f"{scan.seriesuid},{','.join(str(value) for value in scan.candidates[0][:3])}," for scan in part]
+        lines += [rows[n % len(rows)] + str(int(n < positive)) for n in range(total)]
+    (tmp_path / "luna2016" / "candidates.csv").write_text("\n".join(lines))
+    datalist = make(luna2016, tmp_path, stage="finetuning")  # nothing differs, or this would refuse
+    assert len(datalist["test"]) == 265
+    assert len(datalist["training"]) + len(datalist["validation"]) == 623
+    assert {row["what"]: row["found"] for row in datalist["counts"]} == {
+        "scans train and validation": 623,
+        "scans test": 265,
+        "candidates train and validation": 384_840,
+        "positive candidates train and validation": 968,
+        "candidates test": 166_225,
+        "positive candidates test": 383,
+    }
+
+
+@pytest.mark.slow
+def test_whole_brats_has_the_papers_numbers(tmp_path):
+    write_brats2018(tmp_path / "brats2018", 210, 75, shape=(9, 11, 9))
+    before = make(brats2018, tmp_path)
+    after = make(brats2018, tmp_path, stage="finetuning")
+    assert len(before["training"]) + len(before["validation"]) == 760  # Table I
+    for grade, expected in {"HGG": (140, 70), "LGG": (50, 25)}.items():
+        sides = groups(after, "training", grade) | groups(after, "validation", grade), groups(after, "test", grade)
+        assert tuple(map(len, sides)) == expected
+    assert {case["contrast"] for case in after["test"]} == {"flair"}
+
+
+@pytest.mark.parametrize(("command", "options"), [(mmwhs, {"modality": "mri"}), (adni, {})])
+def test_entries_are_what_the_target_tasks_read(sets, command, options):
+    make(command, sets, **options)
+    for split in SPLITS:
+        cases = read_cases(sets / f"{command.__name__}.json", sets / command.__name__, split)
+        assert len(cases) == len(json.loads((sets / f"{command.__name__}.json").read_text())[split])
 
 
 def test_luna_names_missing_folds_lost_candidates_and_crossing_patients(tmp_path):

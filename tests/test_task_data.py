@@ -10,7 +10,7 @@ from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, RandGauss
 from scan_files import body, write_scan
 
 from universal_model_components.scans import ScanError
-from universal_model_components.task_data import CaseDataset, label_fraction, list_images, read_cases
+from universal_model_components.task_data import CaseDataset, label_fraction, list_images, read_cases, share_of_rank
 from universal_model_components.task_transforms import Normalised
 
 
@@ -119,7 +119,7 @@ def test_a_label_value_is_named_before_training(folder):
         dataset(folder)
     assert "\n" not in str(caught.value)
     later = dataset(folder, cache_rate=0.0)
-    with pytest.raises(ScanError, match="label value 0.5"):
+    with pytest.raises(ScanError, match=r"label value 0\.5"):
         later[(1, 0)]
 
 
@@ -129,3 +129,12 @@ def test_images_of_a_folder_or_a_datalist(folder):
     assert only == {"image": str(folder / "images/case_2.nii.gz")}
     with pytest.raises(SystemExit, match="no scan in"):
         list_images(folder / "nowhere")
+
+
+@pytest.mark.parametrize(("cases", "ranks"), [[5, 1], [5, 2], [4, 4], [1, 2], [3, 8]])
+def test_every_rank_validates_something_and_every_case_is_validated(cases, ranks):
+    shares = [share_of_rank(cases, rank, ranks) for rank in range(ranks)]
+    assert all(shares)
+    assert {place for share in shares for place in share} == set(range(cases))
+    if cases >= ranks:
+        assert sum(map(len, shares)) == cases

@@ -14,7 +14,13 @@ from scan_files import body, write_scan
 from universal_model_components.phantom import draw_brain_mri, draw_heart_ct
 from universal_model_components.scan_transforms import LoadScand
 from universal_model_components.scans import ScanError, scan_error
-from universal_model_components.task_transforms import SCAN_GRID, Normalised, ToScanGridd, nearest_on_grid
+from universal_model_components.task_transforms import (
+    SCAN_GRID,
+    LargestComponentd,
+    Normalised,
+    ToScanGridd,
+    nearest_on_grid,
+)
 
 CT, MRI = {"intensity_range": (-1000, 1000), "intensity_scale": "range"}, {"intensity_range": (0, 4000)}
 
@@ -166,3 +172,12 @@ def test_the_way_back_needs_the_way_there():
 def test_two_channels_are_refused():
     with pytest.raises(ScanError, match=r"shape \(2, 4, 4, 4\), expected a MetaTensor \(1, H, W, D\)"):
         Normalised("image")({"image": MetaTensor(torch.rand(2, 4, 4, 4))})
+
+
+def test_the_largest_component_is_kept():
+    mask = torch.zeros(2, 6, 6, 6)
+    mask[0, :2, :2, :2], mask[0, 2, 2, 2], mask[0, 5, 5, 4:] = 1, 1, 1  # a cube, one voxel at its corner, and a speck
+    kept = LargestComponentd("pred")({"pred": mask})["pred"]
+    assert kept[0].sum() == 9
+    assert kept[0, 5].sum() == 0
+    assert kept[1].sum() == 0  # an empty mask stays empty

@@ -13,8 +13,9 @@ import fire
 
 from .datalists.command import DATALIST
 from .demo import demo
+from .weight_commands import WEIGHTS
 
-COMMANDS = {"datalist": DATALIST, "demo": demo}
+COMMANDS = {"datalist": DATALIST, "demo": demo, "weights": WEIGHTS}
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ def main() -> None:
         fire.Fire(later(COMMANDS), name="universal_model_components", serialize=run)
     except (ValueError, OSError) as error:
         sys.exit(f"universal_model_components: {error}")
+    except KeyboardInterrupt:
+        sys.exit("universal_model_components: interrupted")
 
 
 if __name__ == "__main__":

@@ -12,14 +12,31 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.metrics import confusion_matrix, roc_auc_score
+from torch import Tensor
 
 NAMES = ("negative", "positive")
 
 
-def scores_and_labels(output: Sequence[Mapping[str, Any]]) -> tuple[list[Any], list[Any]]:
-    """Take the positive class's probability and the label out of an engine's decollated output, for MONAI's ROCAUC."""
-    return [one["pred"][1:].float() for one in output], [one["label"] for one in output]
+def scores_and_labels(output: Sequence[Mapping[str, Any]]) -> tuple[Tensor, Tensor]:
+    """Take the positive class's probability and the label out of an engine's decollated output, for MONAI's ROCAUC.
+
+    Shape:
+        N items with "pred" (2,) → (N,), (N,).
+    """
+    probabilities, labels = probabilities_and_labels(output)
+    return probabilities[:, 1], labels
+
+
+def probabilities_and_labels(output: Sequence[Mapping[str, Any]]) -> tuple[Tensor, Tensor]:
+    """Take probabilities and labels out of an engine's decollated output, for Ignite's metrics.
+
+    Shape:
+        N items with "pred" (classes,) → (N, classes), (N,).
+    """
+    probabilities = torch.stack([torch.as_tensor(one["pred"]).float() for one in output])
+    return probabilities, torch.tensor([int(one["label"]) for one in output], device=probabilities.device)
 
 
 def bootstrap_auc(

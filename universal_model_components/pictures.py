@@ -82,7 +82,7 @@ def draw_panel(
         name = " · ".join(name.splitlines())
         line[0].set_xlabel(name, color=INK, fontsize=9, loc="left", parse_math=False, in_layout=False)
     figure.suptitle(title, color=INK, fontsize=12, parse_math=False)
-    return _write(_png(figure), file)
+    return write_png(figure, file)
 
 
 def _panel_row(original: np.ndarray, corrupted: np.ndarray, restored: np.ndarray) -> list[np.ndarray]:
@@ -112,7 +112,7 @@ def draw_scans(files: Sequence[str | Path], file: str | Path, columns: int = 3) 
             axis.set_axis_off()
         source = Path(source)
         part.suptitle(f"{source.parent.name}/{source.name.split('.nii')[0]}", color=INK, fontsize=8)
-    return _write(_png(figure), file)
+    return write_png(figure, file)
 
 
 def draw_losses(rows: Sequence[Mapping[str, float]], references: Mapping[str, float] | None = None) -> str:
@@ -138,6 +138,28 @@ def draw_losses(rows: Sequence[Mapping[str, float]], references: Mapping[str, fl
                 )
             _dress(axes[1], "Classifiers", "cross-entropy")
         return _svg(figure)
+
+
+def draw_metrics(rows: Sequence[Mapping[str, float]], metrics: Sequence[str], file: str | Path) -> Path:
+    """Draw the training loss and validation metrics against the epoch (the paper's Fig. 4), as PNG.
+
+    Args:
+        rows: one an epoch, with the columns of `losses.csv`; a missing or non-finite value is left out.
+        metrics: columns for the right-hand side, between 0 and 1; those without a value are left out.
+        file: to write (beside, then renamed).
+    """
+    shown = [name for name in metrics if _has(rows, name)]
+    figure = Figure(figsize=(9.2, 3.3), facecolor="white", layout="constrained")
+    left, right = figure.subplots(1, 2)
+    _curve(left, rows, "loss", BLUE, "-", "training")
+    _curve(left, rows, "val_loss", RED, "-", "validation")
+    _dress(left, "Loss", "loss")
+    for name, colour, line in zip(shown, (GREEN, RED, PINK, SKY), ("-", "-.", "--", ":"), strict=False):
+        best = max((row[name], row.get("epoch", i + 1)) for i, row in enumerate(rows) if _has([row], name))
+        _curve(right, rows, name, colour, line, f"{name}, best {best[0]:.3f} in epoch {best[1]:g}")
+    _dress(right, "Validation", "")
+    right.set_ylim(0, 1)
+    return write_png(figure, file)
 
 
 def draw_errors(kinds: Mapping[str, Mapping[str, float]]) -> str:
@@ -209,6 +231,8 @@ def _png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _write(content: bytes, file: str | Path) -> Path:
+def write_png(figure: Figure, file: str | Path) -> Path:
+    """Write a figure as PNG, beside its name, then renamed."""
+    content = _png(figure)
     write_atomically(Path(file), lambda path: path.write_bytes(content))
     return Path(file)

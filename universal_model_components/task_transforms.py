@@ -18,6 +18,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils import ensure_tuple
+from scipy import ndimage
 from torch import Tensor
 
 from .grids import grid_difference
@@ -137,6 +138,34 @@ class ToScanGridd(MapTransform):
             native = native.clamp(*values.aminmax())
             result[key] = MetaTensor(native, affine=torch.as_tensor(own), meta=dict(meta))
         return result
+
+
+class LargestComponentd(MapTransform):
+    """Keep the largest part of a mask that hangs together, over faces, edges or corners.
+
+    MONAI's `KeepLargestConnectedComponentd` needs scikit-image, which nothing else here does.
+
+    Args:
+        keys: masks (C, H, W, D) of 0 and 1; each channel for itself.
+        allow_missing_keys: pass over keys that are not there.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Empty every other part; of parts of one size the first stays."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            mask = torch.as_tensor(result[key])
+            kept = [largest_component(channel) for channel in (mask.as_subclass(Tensor).cpu().numpy() > 0)]
+            result[key] = mask * torch.from_numpy(np.stack(kept)).to(mask.device)
+        return result
+
+
+def largest_component(mask: np.ndarray) -> np.ndarray:
+    """Return the largest connected part (26 neighbours) of a boolean volume."""
+    parts, _ = ndimage.label(mask, np.ones((3, 3, 3)))
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    return mask & (parts == sizes.argmax())
 
 
 def nearest_on_grid(mask: Tensor, affine: np.ndarray, target_affine: np.ndarray, target_shape: Sequence[int]) -> Tensor:

@@ -54,12 +54,7 @@ def find_pairs(root: Path, part: str, modality: str, channel: int | None) -> tup
     Raises:
         ValueError: when there are several channels and none is chosen.
     """
-    images = {
-        stem(file.relative_to(root / f"images{part}").as_posix()): file for file in find_scans(root / f"images{part}")
-    }
-    labels = {
-        stem(file.relative_to(root / f"labels{part}").as_posix()): file for file in find_scans(root / f"labels{part}")
-    }
+    images, labels = _by_name(root / f"images{part}"), _by_name(root / f"labels{part}")
     cases, problems = [], []
     channels: dict[str, list[str]] = {}
     for name in images:
@@ -82,6 +77,10 @@ def find_pairs(root: Path, part: str, modality: str, channel: int | None) -> tup
         f"{labels[name]}: no image {name} in images{part}: skipped" for name in sorted(set(labels) - set(channels))
     ]
     return cases, problems
+
+
+def _by_name(folder: Path) -> dict[str, Path]:
+    return {stem(file.relative_to(folder).as_posix()): file for file in find_scans(folder)}
 
 
 def _case(image: str, label: str | int, modality: str, identity: str, group: str | None = None) -> Case:

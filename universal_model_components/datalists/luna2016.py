@@ -8,7 +8,7 @@ patient; LIDC-IDRI's own table does.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -63,11 +63,7 @@ def luna2016(
     findings = Findings()
     cases = find_series(request.root, findings)
     _name_patients(cases, request.root, to_optional(patients), findings)
-    test = {case["group"] for case in cases if case["fold"] in TEST_FOLDS}
-    crossing = [case for case in cases if case["group"] in test and case["fold"] not in TEST_FOLDS]
-    for case in crossing:
-        findings.differences.append(f"{case['image']}: patient {case['group']} is in the test folds too: left out")
-    cases = [case for case in cases if case not in crossing]
+    cases, test = _part(cases, findings)
     if stage == "pretraining":
         return make_datalist(request, cases, test, findings, PAPER, unit="scans")
     table = find_table(request.root, candidates, "candidates")
@@ -111,6 +107,16 @@ def _name_patients(cases: list[Case], root: Path, table: Any, findings: Findings
         case["group"] = named.get(case["seriesuid"], case["group"])
     several = sum(count > 1 for count in Counter(case["group"] for case in cases).values())
     findings.notes.append(f"patients from {table}: {several} have more than one scan, {len(unnamed)} series unnamed")
+
+
+def _part(cases: Sequence[Case], findings: Findings) -> tuple[list[Case], set[str]]:
+    """Return the cases without those to train on whose patient also tests, and the patients of the test folds."""
+    test = {case["group"] for case in cases if case["fold"] in TEST_FOLDS}
+    kept = [case for case in cases if case["fold"] in TEST_FOLDS or case["group"] not in test]
+    for case in cases:
+        if case["fold"] not in TEST_FOLDS and case["group"] in test:
+            findings.differences.append(f"{case['image']}: patient {case['group']} is in the test folds too: left out")
+    return kept, test
 
 
 def _add_candidates(cases: list[Case], table: Path, findings: Findings) -> None:

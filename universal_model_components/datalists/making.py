@@ -156,12 +156,7 @@ def make_datalist(
     chosen = [{**case, "split": split} for split in SPLITS for case in splits[split]]
     usable = inspect_cases(chosen, request, findings, masks)
     left = {split: [case for case in usable if case["split"] == split] for split in SPLITS}
-    key = "case" if unit == "scans" else "group"
-    for name, (train, held_out) in paper.items():
-        for what, parts, expected in (("train", SPLITS[:2], train), ("test", SPLITS[2:], held_out)):
-            names = {case[key] for part in parts for case in left[part] if case["stratum"] == name}
-            label = " ".join(word for word in (name, unit, "train and validation" if what == "train" else what) if word)
-            findings.count(label, len(names), expected)
+    _count(left, paper, unit, findings)
     if check is not None:
         check(left)
     content = {
@@ -172,6 +167,19 @@ def make_datalist(
     }
     conclude(request, content, findings)
     return content
+
+
+def _count(
+    splits: Mapping[str, list[Case]],
+    paper: Mapping[str, tuple[int | None, int | None]],
+    unit: str,
+    findings: Findings,
+) -> None:
+    key = "case" if unit == "scans" else "group"
+    for name, (train, test) in paper.items():
+        for what, parts, expected in (("train and validation", SPLITS[:2], train), ("test", SPLITS[2:], test)):
+            names = {case[key] for part in parts for case in splits[part] if case["stratum"] == name}
+            findings.count(f"{name} {unit} {what}".strip(), len(names), expected)
 
 
 def conclude(request: Request, content: Mapping[str, Any], findings: Findings) -> None:

@@ -72,14 +72,14 @@ def folder(
     names = [modalities] if isinstance(modalities, str) else list(modalities)
     findings = Findings()
     given: list[Case] = []
-    if not is_labelled:
-        cases, findings.problems = find_cases(request.root, names, groups)
-        cases = [{**case, "stratum": case["modality"], "id": stem(Path(case["case"]).name)} for case in cases]
-    elif table is not None:
-        file, columns = find_table(request.root, table, "table"), {k: to_optional(v) for k, v in columns.items()}
-        cases, findings.problems = find_rows(request.root, file, columns, modality, names)
+    if table is not None:
+        used = {key: to_optional(column) for key, column in columns.items()}
+        cases, problems = find_rows(request.root, find_table(request.root, table, "table"), used, modality, names)
+        findings.problems += problems
+    elif is_labelled:
+        cases, given = _find_folders(request.root, modality, names, to_optional(channel), findings)
     else:
-        cases, given, findings.problems = _find_folders(request.root, modality, names, to_optional(channel), findings)
+        cases = _find_sub_folders(request.root, names, groups, findings)
     if is_labelled and groups is not None:
         named = read_groups(groups)
         for case in [*cases, *given]:
@@ -92,17 +92,25 @@ def folder(
     )
 
 
+def _find_sub_folders(root: Path, modalities: Sequence[str], groups: str | None, findings: Findings) -> list[Case]:
+    cases, problems = find_cases(root, modalities, groups)
+    findings.problems += problems
+    return [{**case, "stratum": case["modality"], "id": stem(Path(case["case"]).name)} for case in cases]
+
+
 def _find_folders(
     root: Path, modality: str | None, modalities: Sequence[str], channel: int | None, findings: Findings
-) -> tuple[list[Case], list[Case], list[str]]:
-    """Return the cases of imagesTr, those of imagesTs where they have labels, and what was wrong."""
+) -> tuple[list[Case], list[Case]]:
+    """Return the cases of imagesTr, and those of imagesTs where they have labels."""
     kind = read_modality(root, modality, modalities)
     cases, problems = find_pairs(root, "Tr", kind, channel)
+    findings.problems += problems
     if not (root / "labelsTs").is_dir():
-        return cases, [], problems
-    given, more = find_pairs(root, "Ts", kind, channel)
+        return cases, []
+    given, problems = find_pairs(root, "Ts", kind, channel)
+    findings.problems += problems
     findings.notes.append(f"test cases are the {len(given)} of imagesTs and labelsTs")
-    return cases, given, problems + more
+    return cases, given
 
 
 def _choose(cases: Sequence[Case], fraction: float, seed: int, test_ids: str | None, findings: Findings) -> set[str]:

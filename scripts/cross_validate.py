@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cross-validate a classification bundle: for data sets that are too small to hold a test set out.
+
+    python scripts/cross_validate.py BUNDLE DATALIST --dataset_dir DIR --output DIR [--folds 5] [--seed 0] -- OPTIONS
+
+DATALIST's `training` list holds every case. Patients are dealt into folds, classes in equal shares. Fold k is tested on
+by a network that was trained on the others but one, which chooses the epoch: no case is ever chosen on and tested on.
+OPTIONS go to the bundle's training and evaluation. OUTPUT gets fold_k/ (a bundle root each) and cross_validation.json
+and .csv, charts beside them: all folds' answers pooled, and the AUC of each fold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from sklearn.model_selection import StratifiedGroupKFold
+
+from universal_model_components.charts import draw_confusion, draw_roc
+from universal_model_components.classification_metrics import summarise
+from universal_model_components.classification_report import describe
+
+
+def deal(entries: list[dict[str, Any]], folds: int, seed: int) -> list[list[dict[str, Any]]]:
+    """Deal entries into folds, patients whole, classes in equal shares."""
+    labels = [entry["label"] for entry in entries]
+    groups = [entry.get("group", entry["case"]) for entry in entries]
+    dealer = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    return [[entries[i] for i in held_out] for _, held_out in dealer.split(entries, labels, groups)]
+
+
+def run_fold(bundle: Path, root: Path, lists: dict[str, Any], shared: list[str], options: list[str]) -> None:
+    """Train and evaluate one fold with the bundle's own commands; what they print goes to log.txt."""
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "datalist.json").write_text(json.dumps(lists, indent=1))
+    with (root / "log.txt").open("w") as log:
+        for names in (["train"], ["train", "evaluate"]):
+            files = str([str(bundle.resolve() / "configs" / f"{name}.json") for name in names])
+            command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", files]
+            command += ["--bundle_root", str(root), "--datalist", str(root / "datalist.json"), *shared, *options]
+            if subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=os.environ).returncode:
+                raise SystemExit(f"{' '.join(names)} failed: see {log.name}")
+
+
+def read_rows(file: Path) -> list[dict[str, Any]]:
+    """Read a fold's evaluation.csv."""
+    with file.open(newline="") as stream:
+        return [
+            {**row, "label": int(row["label"]), "probability": float(row["probability"])}
+            for row in csv.DictReader(stream)
+        ]
+
+
+def main() -> None:
+    """Run every fold and write what they found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("datalist", type=Path)
+    parser.add_argument("--dataset_dir", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = sys.argv[1:]
+    options = arguments[arguments.index("--") + 1 :] if "--" in arguments else []
+    given = parser.parse_args(arguments[: arguments.index("--")] if "--" in arguments else arguments)
+    folds = deal(json.loads(given.datalist.read_text())["training"], given.folds, given.seed)
+    output = given.output.resolve()
+    shared = ["--dataset_dir", str(given.dataset_dir.resolve()), "--cache_dir", str(output / "cache")]
+    shared += ["--seed", str(given.seed)]
+    rows: list[dict[str, Any]] = []
+    aucs: list[float] = []
+    for k, test in enumerate(folds):
+        validation = folds[(k + 1) % len(folds)]
+        training = [one for j, fold in enumerate(folds) if j not in (k, (k + 1) % len(folds)) for one in fold]
+        lists = {"training": training, "validation": validation, "test": test}
+        run_fold(given.bundle, output / f"fold_{k}", lists, shared, options)
+        found = read_rows(output / f"fold_{k}" / "output" / "evaluation.csv")
+        rows += [{"fold": k, **row} for row in found]
+        summary = summarise(found, seed=given.seed)
+        aucs += [] if summary["auc"] is None else [summary["auc"]]
+        print(f"fold {k}: {describe(summary)}", flush=True)
+    summary = summarise(rows, seed=given.seed)
+    summary |= {"folds": len(folds), "fold_auc": aucs, "mean_fold_auc": statistics.mean(aucs) if aucs else None}
+    (output / "cross_validation.json").write_text(json.dumps(summary, indent=2) + "\n")
+    with (output / "cross_validation.csv").open("w", newline="") as stream:
+        table = csv.DictWriter(stream, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+    draw_roc(rows, summary, output / "roc.png")
+    draw_confusion(summary, ["negative", "positive"], output / "confusion.png")
+    print(f"pooled: {describe(summary)}; mean AUC of the folds {summary['mean_fold_auc']}")
+
+
+if __name__ == "__main__":
+    main()
