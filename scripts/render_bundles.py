@@ -25,7 +25,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PARTS = REPOSITORY / "scripts" / "bundle_parts"
 BUNDLES = REPOSITORY / "bundles"
 COMPLETE = ("train", "inference", "metadata")  # stand alone; the others are overlays on train.json
-OVERLAYS = ("evaluate", "multi_gpu_train")
+OVERLAYS = ("evaluate", "multi_gpu_train", "inference_onnx")
 TO_FILL = "<part>"
 LAST = ("initialize", "run", "finalize")  # keys that come after whatever an overlay adds
 

@@ -13,8 +13,9 @@ import fire
 
 from .datalists.command import DATALIST
 from .demo import demo
+from .weight_commands import WEIGHTS
 
-COMMANDS = {"datalist": DATALIST, "demo": demo}
+COMMANDS = {"datalist": DATALIST, "demo": demo, "weights": WEIGHTS}
 
 
 @dataclass(frozen=True)

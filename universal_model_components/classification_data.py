@@ -8,6 +8,7 @@ middle of its scan. What augmentation does to a cube is a function of the seed t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from .scan_cache import ScanCache
+from .scans import read_scan, stem
 from .task_data import label_fraction, read_cases
 
 CLASSES = 2
@@ -65,6 +67,23 @@ def _check(case: Mapping[str, Any], where: str) -> None:
         raise SystemExit(f"datalist: {where}: label is {case.get('label')!r}, expected 0 or 1, or 'candidates'")
 
 
+def complete(case: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a case with what MONAI Label leaves out: a name, and a class in the place of a painted mask's path.
+
+    Label knows images and masks alone, so a scan's class is the largest value of its mask.
+
+    Raises:
+        SystemExit: with one line, when that value is no class.
+    """
+    case = {"case": Path(stem(str(case["image"]))).name, **case}
+    if isinstance(case.get("label"), str):
+        file = case["label"]
+        case["label"] = float(read_scan(file)[0].max())
+        _check(case, file)
+        case["label"] = int(case["label"])
+    return case
+
+
 def sample_labels(cases: Sequence[Mapping[str, Any]]) -> Tensor:
     """Return the class of every sample, case by case.
 
@@ -87,7 +106,7 @@ class ClassificationDataset(Dataset):
     LPS).
 
     Args:
-        data: cases of `read_classes`.
+        data: cases of `read_classes`; see `complete` for MONAI Label's.
         scans: where their normalised scans are.
         patch_size: voxels of a cube.
         transform: MONAI's `Compose` on the key `image`: augmentation, in training; None is none.
@@ -104,7 +123,7 @@ class ClassificationDataset(Dataset):
         negatives: float | None = None,
         seed: int = 0,
     ) -> None:
-        self.data, self.scans, self.transform = list(data), scans, transform
+        self.data, self.scans, self.transform = [complete(case) for case in data], scans, transform
         self.patch_size = [int(side) for side in patch_size]
         labels = sample_labels(self.data)
         kept = torch.arange(len(labels))

@@ -97,6 +97,9 @@ def list_subjects(dataset_dir: str, datalist: str | None = None, split: str = "t
 class CandidateVoxelsd(MapTransform):
     """Turn candidates into voxels of their normalised scan.
 
+    A sample without candidates, such as a server's, stays as it is. The answers lie on no grid, so the scan's metadata
+    lose `spatial_shape`, which MONAI Label would resize them to.
+
     Args:
         keys: of lists of [x, y, z, …], mm, LPS; they become int64 tensors (N, 3).
         reference: key of the scan that `Normalised` made.
@@ -107,7 +110,7 @@ class CandidateVoxelsd(MapTransform):
     """
 
     def __init__(self, keys: KeysCollection, reference: str = "image", position_key: str = "position") -> None:
-        super().__init__(keys)
+        super().__init__(keys, allow_missing_keys=True)
         self.reference, self.position_key = reference, position_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -115,6 +118,7 @@ class CandidateVoxelsd(MapTransform):
         result = dict(data)
         volume = result[self.reference]
         grid = volume.meta[SCAN_GRID]
+        volume.meta.pop("spatial_shape", None)
         for key in self.key_iterator(result):
             entry = {"image": file_of(volume, self.reference), "candidates": result[key]}
             try:
@@ -129,6 +133,8 @@ class CandidateVoxelsd(MapTransform):
 
 class MiddleCubed(MapTransform):
     """Cut the cube in the middle of a scan; what it has beyond the scan is 0.
+
+    The cube's metadata have no `spatial_shape`: it is no longer the file's, and MONAI Label would resize answers to it.
 
     Args:
         keys: of tensors (C, H, W, D), which become (C, *patch_size).
@@ -149,7 +155,7 @@ class MiddleCubed(MapTransform):
             if isinstance(volume, MetaTensor):
                 shift = torch.eye(4, dtype=torch.float64)
                 shift[:3, 3] = centre[0] - torch.tensor([side // 2 for side in self.patch_size])
-                meta = {name: value for name, value in volume.meta.items() if name != "affine"}
+                meta = {name: value for name, value in volume.meta.items() if name not in ("affine", "spatial_shape")}
                 cube = MetaTensor(cube, affine=volume.affine.double() @ shift, meta=meta)
             result[key] = cube
         return result
@@ -157,6 +163,8 @@ class MiddleCubed(MapTransform):
 
 class CandidateInferer(Inferer):
     """Call a network on the cubes around a scan's candidates, as `SlidingWindowInferer` does on its windows.
+
+    Without candidates it is called on the cube in the middle: a server knows none, but may be sent their cubes.
 
     Args:
         roi_size: voxels of a cube.
@@ -167,7 +175,12 @@ class CandidateInferer(Inferer):
         self.roi_size, self.sw_batch_size = tuple(int(side) for side in roi_size), int(sw_batch_size)
 
     def __call__(
-        self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, centres: Tensor, **kwargs: Any
+        self,
+        inputs: Tensor,
+        network: Callable[..., Tensor],
+        *args: Any,
+        centres: Tensor | None = None,
+        **kwargs: Any,
     ) -> Tensor:
         """Return the logits of every candidate.
 
@@ -175,17 +188,21 @@ class CandidateInferer(Inferer):
             inputs: one normalised scan.
             network: cubes → logits.
             args: handed to the network.
-            centres: voxels of the candidates.
+            centres: voxels of the candidates; None for the one cube in the middle.
             kwargs: handed to the network.
 
         Shape:
-            inputs (1, C, H, W, D), centres (1, N, 3) → (1, classes, N).
+            inputs (1, C, H, W, D), centres (1, N, 3) → (1, classes, N), without centres (1, classes).
 
         Raises:
             ValueError: when there is more than one scan.
         """
         if len(inputs) != 1:
             raise ValueError(f"inputs: got {len(inputs)} scans, expected one: candidates belong to one scan")
+        if centres is None:
+            return network(
+                cut_cubes_at(inputs[0], torch.tensor([middle(inputs.shape[2:])]), self.roi_size), *args, **kwargs
+            )
         windows = cube_windows(inputs[0], self.roi_size)
         parts = centres[0].split(self.sw_batch_size)
         logits = [network(gather_cubes(windows, part), *args, **kwargs) for part in parts]  # each (n, classes)
@@ -196,7 +213,7 @@ class SavePredictionsd(MapTransform):
     """Add a scan's probabilities to a CSV file, which is whole after each scan: written beside and renamed.
 
     With candidates it is a submission to LUNA16: seriesuid, coordX, coordY, coordZ, probability. Without, a row a scan:
-    subject, probability.
+    subject, probability. A sample without a name, such as a server's, is passed on and nothing is written.
 
     Args:
         keys: of probabilities, (2, N) for N candidates or (2,) for a scan; the positive class is the second.
@@ -218,6 +235,8 @@ class SavePredictionsd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Write, and return the data as they came."""
         result = dict(data)
+        if self.name_key not in result:
+            return result
         name = str(result[self.name_key])
         for key in self.key_iterator(result):
             scores = torch.as_tensor(result[key])[1].reshape(-1).tolist()

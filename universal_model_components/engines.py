@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 from ignite.engine import Events
-from monai.engines import Trainer, Workflow
+from monai.engines import SupervisedTrainer, Trainer, Workflow
 from monai.engines.utils import IterationEvents
-from monai.inferers import Inferer, SimpleInferer
+from monai.inferers import Inferer
 from torch import nn
 
 PARTS = {
@@ -81,14 +81,14 @@ class SamplerStep:
         engine.add_event_handler(Events.EPOCH_STARTED, tell_sampler)
 
 
-def or_exit(function: Callable[..., Any], *arguments: Any) -> Any:
+def or_exit(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     """Call a function from a config; a failure that its user can mend ends in one line, not in pages of the parser's.
 
     Raises:
         SystemExit: in place of `ValueError` and `OSError`.
     """
     try:
-        return function(*arguments)
+        return function(*arguments, **options)
     except (OSError, ValueError) as error:
         raise SystemExit(str(error)) from error
 
@@ -101,7 +101,7 @@ def place(network: nn.Module, device: torch.device, channels_last: bool = False,
     return torch.compile(network) if compile else network  # type: ignore[return-value]
 
 
-class PretrainingTrainer(Trainer):
+class PretrainingTrainer(SupervisedTrainer):
     """Train every part of a `UniversalModel` by one backward pass a batch (Eq. 4).
 
     Args:
@@ -120,7 +120,7 @@ class PretrainingTrainer(Trainer):
             epoch may average fewer.
         gradient_clip: largest norm of the gradient over all parts; 0 is off.
         freeze_normalization: batch norms use their running statistics and leave them alone.
-        kwargs: further arguments of `monai.engines.Trainer`.
+        kwargs: further arguments of `monai.engines.SupervisedTrainer`.
 
     The output of an iteration, decollated, has "image" (corrupted), "label" (original), "pred" (restoration logits),
     "loss", and "loss_<part>" for each part.
@@ -147,16 +147,16 @@ class PretrainingTrainer(Trainer):
         super().__init__(
             device=device,
             max_epochs=int(max_epochs),
-            data_loader=train_data_loader,
+            train_data_loader=train_data_loader,
+            network=network,
+            optimizer=optimizer,
+            loss_function=loss_function,
             prepare_batch=prepare_batch,
-            handlers=train_handlers,
+            inferer=inferer,
+            train_handlers=train_handlers,
             amp=amp,
             **kwargs,
         )
-        self.network = network
-        self.optimizer = optimizer
-        self.loss_function = loss_function
-        self.inferer = SimpleInferer() if inferer is None else inferer
         self.amp_dtype = getattr(torch, amp_dtype)
         self.accumulation_steps = accumulation_steps
         self.gradient_clip = gradient_clip

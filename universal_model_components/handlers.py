@@ -23,6 +23,7 @@ from ignite.handlers import EarlyStopping, ProgressBar
 from torch import nn
 
 from .files import write_atomically
+from .passport import complete, write_weights
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,15 @@ def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
 def _over_ranks(values: Mapping[str, float]) -> dict[str, float]:
     ranks = idist.get_world_size()
     return {name: float(idist.all_reduce(value)) / ranks for name, value in values.items()}
+
+
+def use(handler: Any) -> Any:
+    """Return `handler`: an entry of a config's handler list that is defined elsewhere in the config, under a name.
+
+    MONAI Label and MonaiAlgo want literal dicts in these lists and put entries of their own in front, so that neither
+    "@name" nor a reference by index would do.
+    """
+    return handler
 
 
 class LossRecorder:
@@ -170,6 +180,17 @@ class TrainingAlarm:
             )
 
 
+def write_model(network: nn.Module, file: Path, passport: Mapping[str, Any] | None, engine: Any) -> None:
+    """Write a network's plain state dict, the same as safetensors, and their passport, on rank 0 alone."""
+    if idist.get_rank() == 0:
+        state = network.state_dict()
+        numbers = {name: float(v) for name, v in engine.state.metrics.items() if getattr(v, "ndim", 0) == 0}
+        metrics = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+        passed = complete(passport, state, epoch=int(engine.state.epoch), metrics=metrics)
+        for path in (file, file.with_suffix(".safetensors")):
+            write_weights(path, state, passed)
+
+
 class BestModel:
     """Write the network's plain state dict whenever the validator's key metric is the best so far.
 
@@ -177,11 +198,13 @@ class BestModel:
 
     Args:
         network: what is written; not the wrapped or compiled one, so that names stay plain.
-        file: `models/model.pt`; loads with `weights_only=True`.
+        file: `models/model.pt`, which loads with `weights_only=True`; model.safetensors and model.passport.json go
+            beside it.
+        passport: how these weights come to be; epoch, metrics, versions and hash are added.
     """
 
-    def __init__(self, network: nn.Module, file: str) -> None:
-        self.network, self.file = network, Path(file)
+    def __init__(self, network: nn.Module, file: str, passport: Mapping[str, Any] | None = None) -> None:
+        self.network, self.file, self.passport = network, Path(file), passport
         self.validator: Any = None
 
     def attach(self, engine: Any) -> None:
@@ -201,9 +224,29 @@ class BestModel:
 
     def __call__(self, engine: Any) -> None:
         """Write the model when this epoch is the best one."""
-        if engine.state.best_metric_epoch == engine.state.epoch and idist.get_rank() == 0:
-            state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
-            write_atomically(self.file, lambda path: torch.save(state, path))
+        if engine.state.best_metric_epoch == engine.state.epoch:
+            write_model(self.network, self.file, self.passport, engine)
+
+
+class LastModel:
+    """Write the network's plain state dict after every epoch: for a run without validation cases, which has no best.
+
+    Args:
+        network: as for `BestModel`.
+        file: as for `BestModel`.
+        passport: as for `BestModel`.
+    """
+
+    def __init__(self, network: nn.Module, file: str, passport: Mapping[str, Any] | None = None) -> None:
+        self.network, self.file, self.passport = network, Path(file), passport
+
+    def attach(self, engine: Any) -> None:
+        """Watch `engine`, a trainer."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Any) -> None:
+        """Write the model."""
+        write_model(self.network, self.file, self.passport, engine)
 
 
 class EarlyStop:

@@ -180,7 +180,7 @@ def restore_scans(
     evaluator: Engine,
     loader: ScanLoader,
     network: nn.Module,
-    weights: str,
+    weights: str | None,
     strict: bool | str = False,
     done: str = "restored",
 ) -> None:
@@ -190,7 +190,7 @@ def restore_scans(
         evaluator: restores and writes; its handlers load the weights.
         loader: of the evaluator.
         network: what the weights are for.
-        weights: file of a plain state dict.
+        weights: file of a plain state dict; None when the network has its own, as an ONNX file has.
         strict: exit non-zero when any scan was skipped (after the others were done).
         done: what has happened to a scan then, for the last line.
 
@@ -199,7 +199,8 @@ def restore_scans(
     """
     try:
         strict = to_bool(strict, "strict")
-        check_weights(network, weights)
+        if to_optional(weights) is not None:
+            check_weights(network, str(weights))
         evaluator.run()
     except (OSError, ValueError) as error:
         raise SystemExit(f"inference: {error}") from error

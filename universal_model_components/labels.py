@@ -26,6 +26,8 @@ class Labels:
             A mapping with "foreground" and, if wanted, "background" (other structures that the data set draws) and
             "stray" (values known to be mistakes of the data set: background, and reported where they occur).
 
+    A mask of nothing but 0 and 1 is one of foreground, as MONAI Label writes it, unless 1 has been given a meaning.
+
     Raises:
         ValueError: when `values` is none of these, or names no foreground, or one value twice.
     """
@@ -58,11 +60,12 @@ class Labels:
         """
         values, counts = torch.unique(mask, return_counts=True)
         found = dict(zip(values.tolist(), counts.tolist(), strict=True))
-        if self.any_positive:
+        known = {*self.foreground, *self.background, *self.stray}
+        plain = self.any_positive or (set(found) <= {0, 1} and 1 not in known)
+        if plain:
             wrong = {value: n for value, n in found.items() if not (value >= 0 and value == int(value))}
             expected = "whole numbers from 0 on"
         else:
-            known = {*self.foreground, *self.background, *self.stray}
             wrong = {value: n for value, n in found.items() if value not in known}
             expected = str(sorted(known))
         if wrong:
@@ -74,6 +77,6 @@ class Labels:
         for value in self.stray:
             if value in found:
                 logger.warning("%s: stray label %d in %d voxels, taken as background", file, value, found[value])
-        if self.any_positive:
+        if plain:
             return (mask > 0).float()
         return torch.isin(mask, torch.tensor(self.foreground, dtype=mask.dtype, device=mask.device)).float()

@@ -55,7 +55,7 @@ def _read_headers(
         except ScanError as error:
             wrong.append(str(error))
             continue
-        counts = scale_counts(made, kept, recipe)
+        counts = scale_counts(made, kept, recipe, case["set"])
         if sum(counts):
             rows.append({**case, "counts": counts, "voxels": math.prod(made), "source": math.prod(shape)})
         else:
@@ -74,7 +74,7 @@ def _time_median(
     for place in sorted(range(len(ordered)), key=lambda place: abs(place - len(ordered) // 2)):
         sample, start = ordered[place], time.perf_counter()
         try:
-            _, cubes = cut_case(sample, recipe)
+            cubes = cut_case(sample, recipe)[1]
         except Exception as error:
             wrong.append(problem_of(sample["file"], error))
             rows.remove(sample)

@@ -24,6 +24,7 @@ from .datalists.sources import Source, read_sources
 from .files import remove_orphans, write_json
 from .planning import count_table, print_plan
 from .recipes import SCALES, Recipe, make_recipe
+from .report.store_page import write_store_report
 from .settings import to_bool, to_optional
 from .store import close_store, open_store
 from .workers import run_parallel, usable_cores
@@ -91,7 +92,9 @@ def prepare(
         _write_drawn(cube_store, sources)
         index = _index(sources, results, problems)
         close_store(cube_store, index)
+        page = write_store_report(cube_store)
     _report(index, results, cube_store, made)
+    print(f"report: {page}")
     _check_enough(index, modalities, strict, validation_fraction)
     return index
 

@@ -19,7 +19,7 @@ from monai.transforms import MapTransform
 from torch import Tensor
 
 from .resampling import resample_to_grid
-from .scans import load_scan, read_scan
+from .scans import make_scan, read_scan
 from .settings import by_modality
 
 logger = logging.getLogger(__name__)
@@ -41,6 +41,11 @@ def intensity_limits(voxels: np.ndarray, window: Sequence[float] | None, scale: 
     if window is None:
         return low, high
     return max(low, float(window[0])), min(high, float(window[1]))
+
+
+def guess_modality(voxels: np.ndarray) -> str:
+    """Return "ct" for intensities that reach down to lung or air in HU, −200 or less, and "mri" for others."""
+    return "ct" if float(voxels.min()) <= -200 else "mri"
 
 
 def grid_positions(
@@ -103,7 +108,8 @@ class LoadScand(MapTransform):
         intensity_range: by modality, the window (HU for CT), or None for the volume's own range.
         intensity_scale: by modality, "range" or "volume", see `scans.normalise`.
         spacing: mm.
-        modality_key: where the scan's modality is found.
+        modality_key: where the scan's modality is found; a sample without it, such as a server's, is judged by its
+            intensities (`guess_modality`), and the log says so.
         allow_missing_keys: pass over keys that are not there.
 
     Raises:
@@ -126,15 +132,18 @@ class LoadScand(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace paths by volumes."""
         result = dict(data)
-        name = result[self.modality_key]
-        window = by_modality(self.intensity_range, [name], "intensity_range")[name]
-        scale = by_modality(self.intensity_scale, [name], "intensity_scale")[name]
         for key in self.key_iterator(result):
             file = str(result[key])
-            scan = load_scan(file, window, scale, self.spacing)
+            voxels, affine = read_scan(file)
+            name = result.get(self.modality_key)
+            if name is None:
+                name = guess_modality(voxels)
+                logger.warning("%s: no modality given, taken for %s by its intensities", file, name)
+            window = by_modality(self.intensity_range, [name], "intensity_range")[name]
+            scale = by_modality(self.intensity_scale, [name], "intensity_scale")[name]
+            scan = make_scan(file, voxels, affine, window, scale, self.spacing)
             for note in scan.notes:
                 logger.warning(note)
-            voxels, affine = read_scan(file)
             meta = {
                 "filename_or_obj": file,
                 "original_affine": affine,

@@ -59,7 +59,7 @@ class SaveFeaturesd(MapTransform):
         meta_key: key of a `MetaTensor` of the same scan, whose metadata names the file.
         output_dir: folder to write into; sub-folders are kept.
         data_root_dir: folder that the scans' sub-folders are relative to.
-        modality_key: key of the scan's modality.
+        modality_key: key of the scan's modality; a sample without it, such as a server's, is passed on unwritten.
         allow_missing_keys: pass over keys that are not there.
 
     Raises:
@@ -82,6 +82,8 @@ class SaveFeaturesd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Write the file and return the data as they came."""
         result = dict(data)
+        if self.modality_key not in result:
+            return result
         source = str(result[self.meta_key].meta["filename_or_obj"])
         features = {str(key): result[key].float().cpu().numpy() for key in self.key_iterator(result)}
         origin = {"source": source, "modality": str(result[self.modality_key]), "pooling": POOLING}
