@@ -7,6 +7,7 @@ middle of its scan. What augmentation does to a cube is a function of the seed t
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,19 @@ from .scan_cache import ScanCache
 from .scans import read_scan, stem
 from .task_data import label_fraction, read_cases
 
+logger = logging.getLogger(__name__)
+
 CLASSES = 2
 
 
 def read_classes(
-    datalist: str, dataset_dir: str, split: str, fraction: float = 1.0, seed: int = 0, both: bool = True
+    datalist: str,
+    dataset_dir: str,
+    split: str,
+    fraction: float = 1.0,
+    seed: int = 0,
+    both: bool = True,
+    optional: bool = False,
 ) -> list[dict[str, Any]]:
     """Read one list of a datalist whose entries have a `label` (0 or 1) or `candidates` ([x, y, z, class], mm, LPS).
 
@@ -36,12 +45,16 @@ def read_classes(
         fraction: share of the cases to keep, of each class where entries have a label; see `task_data.label_fraction`.
         seed: of that choice.
         both: whether both classes must be there: without one there is nothing to learn, and no AUC.
+        optional: return nothing for a list that is missing or empty: a run without validation, which the log names.
 
     Raises:
         SystemExit: with one line, for whatever `read_cases` refuses, an entry without classes, or a class that is
             missing.
     """
-    cases = read_cases(datalist, dataset_dir, split, keys=("image",))
+    cases = read_cases(datalist, dataset_dir, split, keys=("image",), optional=optional)
+    if not cases:
+        logger.warning("datalist: %s has no %r cases: the last epoch's model is kept", datalist, split)
+        return []
     for case in cases:
         _check(case, f"{datalist}: {case['case']!r} in {split!r}")
     strata: dict[Any, list[dict[str, Any]]] = {}

@@ -148,9 +148,9 @@ def label_fraction(cases: Sequence[dict[str, Any]], fraction: float, seed: int =
 def share_of_rank(cases: int, rank: int = 0, world_size: int = 1) -> list[int]:
     """Return the places of the cases that a rank validates; with fewer cases than ranks some are done twice.
 
-    Each rank needs one, because a collective metric waits for all of them.
+    Each rank needs one, because a collective metric waits for all of them. Of no cases there is none.
     """
-    return [place % cases for place in range(rank, max(cases, world_size), world_size)]
+    return [] if cases == 0 else [place % cases for place in range(rank, max(cases, world_size), world_size)]
 
 
 class CaseDataset(CacheDataset):
