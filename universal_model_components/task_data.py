@@ -180,14 +180,23 @@ class CaseDataset(CacheDataset):
         num_workers: int = 1,
         copy_cache: bool = True,
     ) -> None:
+        self.problem: ScanError | None = None
         threads = max(1, int(num_workers))
-        try:
-            super().__init__(list(data), transform, cache_rate=cache_rate, num_workers=threads, copy_cache=copy_cache)
-        except ScanError as error:
-            raise SystemExit(f"data: {error}") from error
+        super().__init__(list(data), transform, cache_rate=cache_rate, num_workers=threads, copy_cache=copy_cache)
+        if self.problem is not None:
+            raise SystemExit(f"data: {self.problem}")
 
     def _load_cache_item(self, idx: int) -> Any:
-        return _unwrapped(super()._load_cache_item, idx)
+        """Keep the first problem for `__init__`: raised in one thread, it would leave the others running at exit."""
+        if self.problem is not None:
+            return None
+        try:
+            return super()._load_cache_item(idx)
+        except Exception as error:
+            self.problem = scan_error(error)
+            if self.problem is None:
+                raise
+            return None
 
     def __getitem__(self, index: Any) -> Any:
         """Return a case, with its random transforms seeded where `index` is a pair."""
