@@ -26,6 +26,7 @@ from scan_files import body, write_scan
 
 from universal_model_components.__main__ import main
 from universal_model_components.candidates import cut_cubes_at, nearest_voxels
+from universal_model_components.classification_data import ClassificationDataset, read_classes
 from universal_model_components.datalists.adni import adni
 from universal_model_components.datalists.brats2018 import brats2018
 from universal_model_components.datalists.lits2017 import lits2017
@@ -33,6 +34,7 @@ from universal_model_components.datalists.luna2016 import FOLD_SIZES, luna2016
 from universal_model_components.datalists.making import CACHE
 from universal_model_components.datalists.mmwhs import mmwhs
 from universal_model_components.datalists.msd_heart import msd_heart
+from universal_model_components.scan_cache import ScanCache
 from universal_model_components.scans import load_scan, read_scan
 from universal_model_components.task_data import read_cases
 
@@ -283,6 +285,24 @@ def test_candidate_crop_is_centred_on_the_world_coordinate(sets, tmp_path, numbe
     assert (bright - 4).abs().max() <= 0.75
     place = volume.affine @ [*centres[0].tolist(), 1]
     assert np.abs(place[:3] * [-1, -1, 1] - point).max() <= 0.5 + 1e-6  # mm: half a voxel of the resampled scan
+
+
+def test_lnc_trains_on_cubes_around_the_datalists_candidates(sets, tmp_path):
+    make(luna2016, sets, stage="finetuning", allow_partial=True)
+    cases = read_classes(str(sets / "luna2016.json"), str(sets / "luna2016"), "test")
+    scans = ScanCache(str(tmp_path / "scans"), (-1000, 1000), "range")
+    scans.prepare(cases)
+    dataset = ClassificationDataset(cases, scans, (8, 8, 8))
+    assert dataset.labels.tolist() == [1, 0, 0, 0] * 3
+    for item in (dataset[0], dataset[4], dataset[8]):
+        assert item["image"][0, 4, 4, 4] > 0.92  # the marked voxel, see above
+        assert (item["image"][0] > 0.92).float().mean() < 0.3  # the mark alone: 5 × 5 × 7.5 mm of 8 × 8 × 8
+
+
+def test_adc_reads_its_classes(sets):
+    make(adni, sets)
+    cases = read_classes(str(sets / "adni.json"), str(sets / "adni"), "training")
+    assert Counter(case["label"] for case in cases) == {1: 30, 0: 36}
 
 
 def test_a_difference_ends_in_one_line_and_writes_nothing(sets, tmp_path, monkeypatch, capsys):
