@@ -4,8 +4,8 @@
     python benchmarks/antialias.py [--output docs/images/antialias.png] [--scan CT.nii.gz]
 
 Two crops of the large scale become cubes of 64×64×32 voxels, without and with the filter: rings that grow finer
-outwards, where what is beyond the new Nyquist frequency should fade to grey, and a chest CT (drawn, unless one is given).
-Printed is how much of a wave above the new Nyquist frequency is left as false structure.
+outwards, where what is beyond the new Nyquist frequency should fade to grey, and a chest CT (drawn, unless one is
+given). Printed is how much of a wave above the new Nyquist frequency is left as false structure.
 """
 
 from __future__ import annotations
