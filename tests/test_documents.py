@@ -7,6 +7,7 @@ import pytest
 from conftest import REPOSITORY
 
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "bundles/universal_model_pretraining/docs/README.md"]
+DOCUMENTS += sorted(f"docs/{file.name}" for file in (REPOSITORY / "docs").glob("*.md"))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
