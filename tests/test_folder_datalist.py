@@ -5,8 +5,9 @@ import json
 
 import pytest
 
-from universal_model_components.datalists.folder import folder_datalist, read_groups, validation_groups
+from universal_model_components.datalists.folder import folder_datalist, read_groups
 from universal_model_components.datalists.given import read_datalist
+from universal_model_components.datalists.splits import validation_groups
 
 BOTH = ["ct", "mri"]
 

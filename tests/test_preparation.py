@@ -112,7 +112,7 @@ def test_order_workers_and_other_cases_change_nothing(dataset, prepared, tmp_pat
         return
     (tmp_path / "cases").mkdir()
     name, file = "mri/scan_2.nii.gz", str(dataset / "mri/scan_2.nii.gz")
-    case = {"case": name, "modality": "mri", "group": "mri/scan_2", "file": file}
+    case = {"case": name, "modality": "mri", "group": "mri/scan_2", "set": "folder", "file": file}
     assert prepare_case(case, make_recipe(SMALL, BOTH), str(tmp_path))["status"] == "made"
     assert Stored(case_file(tmp_path, name)) == Stored(case_file(prepared, name))
 
@@ -373,7 +373,7 @@ def test_a_datalist_without_validation_is_split(dataset, tmp_path):
 
 
 def test_a_case_of_another_modality_is_made_again(dataset, tmp_path):
-    case = {"case": "a", "modality": "ct", "group": "a", "file": str(dataset / "ct/scan_0.nii.gz")}
+    case = {"case": "a", "modality": "ct", "group": "a", "set": "folder", "file": str(dataset / "ct/scan_0.nii.gz")}
     recipe = make_recipe(SMALL, BOTH)
     assert [prepare_case(case, recipe, str(tmp_path))["status"] for _ in range(2)] == ["made", "kept"]
     again = prepare_case({**case, "modality": "mri"}, recipe, str(tmp_path))
@@ -384,7 +384,7 @@ def test_a_case_of_another_modality_is_made_again(dataset, tmp_path):
 
 def test_no_single_scan_stops_the_others(tmp_path):
     (tmp_path / "a.mhd").write_bytes(b"NDims = 3\nElementDataFile = \xff\xfe.raw\n")
-    case = {"case": "a", "modality": "ct", "group": "a", "file": str(tmp_path / "a.mhd")}
+    case = {"case": "a", "modality": "ct", "group": "a", "set": "folder", "file": str(tmp_path / "a.mhd")}
     result = prepare_case(case, make_recipe(SMALL, BOTH), str(tmp_path))
     assert result["status"] == "skipped"
     assert result["problem"].startswith(f"{tmp_path / 'a.mhd'}: ")

@@ -217,6 +217,18 @@ def test_without_pretrained_weights_the_log_says_from_scratch(folders, tmp_path,
     assert "from scratch" in caplog.text
 
 
+def test_drawing_cubes_leaves_the_kept_volumes_as_they_are(folders, tmp_path):
+    flow = workflow(BTS, "train", bundle_root=str(tmp_path), dataset_dir=folders(BTS), **SMALL)
+    flow.initialize()
+    data = flow.train_dataset
+    before = [{key: case[key].clone() for key in ("image", "label")} for case in data._cache]
+    cubes = [data[(seed, seed)][0] for seed in range(40)]
+    for case, kept in zip(data._cache, before, strict=True):
+        assert all(torch.equal(case[key], kept[key]) for key in kept)
+    assert all(cube["image"].shape == cube["label"].shape == (1, 16, 16, 8) for cube in cubes)
+    assert {bool(cube["label"].any()) for cube in cubes} == {True, False}
+
+
 def test_label_noise_changes_training_masks_alone(folders, tmp_path, caplog):
     settings = {"dataset_dir": folders(LAS_CT), **SMALL, "spacing": [3.0, 3.0, 3.0], "label_noise": 6}
     flow = workflow(LAS_CT, "train", bundle_root=str(tmp_path), **settings)
@@ -240,15 +252,33 @@ def test_label_fraction_trains_on_fewer(folders, tmp_path):
 def test_a_moved_bundle_runs_from_any_directory(folders, tmp_path):
     moved = tmp_path / "moved bundle"
     shutil.copytree(REPOSITORY / "bundles" / LAS_MRI, moved)
-    options = ["--epochs", "1", "--num_workers", "0", "--features", str(FEATURES), "--label_values", "[420]"]
-    options += [item for key, value in SMALL.items() for item in (f"--{key}", str(value))]
-    line = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(moved / "configs" / "train.json")]
-    line += ["--bundle_root", str(moved), "--dataset_dir", folders(LAS_MRI), *options]
+    command_line(moved, "['train.json']", "--bundle_root", str(moved), "--dataset_dir", folders(LAS_MRI))
+    assert model(moved)
+
+
+def test_several_processes_train_together(folders, tmp_path):
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    bundle, options = (
+        REPOSITORY / "bundles" / LAS_CT,
+        ["--bundle_root", str(tmp_path), "--dataset_dir", folders(LAS_CT)],
+    )
+    command_line(bundle, "['train.json','multi_gpu_train.json']", *options, launcher=launcher)
+    (record,) = rows(tmp_path / "output" / "losses.csv")
+    assert record["step"] == "1"  # six cubes in one step: two processes with four each
+    assert 0 <= float(record["val_iou"]) <= 1
+    SegmentationModel(features=FEATURES).load_state_dict(model(tmp_path), strict=True)
+
+
+def command_line(bundle, configs, *options, launcher=()):
+    """One epoch by the command that users type, from another directory, without any weights to start from."""
+    configs = configs.replace("['", f"['{bundle}/configs/").replace(",'", f",'{bundle}/configs/")
+    line = [sys.executable, *launcher, "-m", "monai.bundle", "run", "--config_file", configs, *options]
+    line += ["--epochs", "1", "--num_workers", "0", "--features", str(FEATURES), "--label_values", "[420]"]
+    line += [item for key, value in SMALL.items() for item in (f"--{key}", str(value))]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(REPOSITORY)}
     result = subprocess.run(line, cwd="/", env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr[-2000:]
     assert "from scratch" in result.stdout
-    assert model(moved)
 
 
 @pytest.mark.parametrize(
@@ -264,6 +294,17 @@ def test_mistakes_end_in_one_line(folders, tmp_path, settings, message):
     with pytest.raises(SystemExit, match=message) as caught:
         run(BTS, "train", bundle_root=str(tmp_path), dataset_dir=folders(BTS), **{**SMALL, **settings})
     assert "\n" not in str(caught.value)
+
+
+def test_a_training_case_without_foreground_is_no_obstacle(folders, tmp_path):
+    content = json.loads((REPOSITORY / folders(BTS) / "datalist.json").read_text())
+    label = nibabel.load(f"{folders(BTS)}/labels/case_0.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(np.zeros(label.shape, np.uint8), label.affine), tmp_path / "empty.nii.gz")
+    content["training"][0]["label"] = str(tmp_path / "empty.nii.gz")
+    (tmp_path / "datalist.json").write_text(json.dumps(content))
+    settings = {"dataset_dir": folders(BTS), "datalist": str(tmp_path / "datalist.json"), **SMALL}
+    run(BTS, "train", bundle_root=str(tmp_path), epochs=1, **settings)
+    assert np.isfinite(float(rows(tmp_path / "output" / "losses.csv")[0]["loss"]))
 
 
 def test_no_validation_case_is_named(folders, tmp_path):

@@ -15,8 +15,10 @@ import time
 import pytest
 import torch
 from monai.bundle import ConfigWorkflow
+from safetensors import safe_open
 
 from universal_model_components.models import UniversalModel
+from universal_model_components.passport import tensors_sha256
 
 WIDTH = [4, 8, 16, 32]
 SMALL = ["--features", str(WIDTH), "--num_workers", "0", "--panel_interval", "0"]
@@ -87,8 +89,25 @@ def test_train_writes_its_model_and_its_losses(bundles, cube_store, tmp_path):
     assert (rows[0]["lr_unet"], rows[0]["lr_scale_classifier"], rows[0]["lr_discriminator"]) == (1.0, 0.1, 0.001)
     UniversalModel(features=WIDTH).load_state_dict(model(tmp_path), strict=True)
     assert (tmp_path / "output" / "panels" / "epoch_0002.png").stat().st_size > 1000
+    check_passport(tmp_path / "models", cube_store, rows)
     assert list((tmp_path / "output" / "tensorboard").iterdir())
     assert "val_restoration" in result.stdout + result.stderr
+
+
+def check_passport(folder, cube_store, rows):
+    """Both containers hold the same tensors, and one passport that is true of the run."""
+    passport = json.loads((folder / "model.passport.json").read_text())
+    with safe_open(folder / "model.safetensors", "pt") as content:
+        assert json.loads(content.metadata()["passport"]) == passport
+        assert passport["sha256"] == tensors_sha256({name: content.get_tensor(name) for name in content.keys()})  # noqa: SIM118
+    assert passport["sha256"] == tensors_sha256(torch.load(folder / "model.pt", weights_only=True))
+    recipe = json.loads((cube_store / "store.json").read_text())["recipe"]
+    assert (passport["recipe"], passport["features"], passport["seed"]) == (recipe, WIDTH, 0)
+    (cases,) = [entry["cases"] for entry in passport["data"].values()]
+    assert cases == {name: {"training": 2, "validation": 1} for name in ("ct", "mri")}
+    best = min(rows, key=lambda row: row["val_restoration"])
+    assert passport["epoch"] == best["epoch"]
+    assert passport["metrics"]["val_restoration"] == pytest.approx(best["val_restoration"])
 
 
 def test_modern_recipe_and_switches_given_as_strings(bundles, cube_store, tmp_path):

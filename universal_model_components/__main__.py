@@ -3,21 +3,61 @@
 
 from __future__ import annotations
 
+import functools
 import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import fire
 
+from .datalists.command import DATALIST
 from .demo import demo
+from .weight_commands import WEIGHTS
 
-COMMANDS = {"demo": demo}
+COMMANDS = {"datalist": DATALIST, "demo": demo, "weights": WEIGHTS}
+
+
+@dataclass(frozen=True)
+class Call:
+    """A command with its arguments, not begun yet."""
+
+    run: functools.partial
+
+
+def later(commands: Any) -> Any:
+    """Make a command return its `Call`: python-fire would run it first and find a misspelt option afterwards.
+
+    Args:
+        commands: a function, or a mapping of them, at any depth.
+    """
+    if isinstance(commands, Mapping):
+        return {name: later(command) for name, command in commands.items()}
+    command: Callable = commands
+
+    @functools.wraps(command)
+    def parse(*arguments: Any, **options: Any) -> Call:
+        return Call(functools.partial(command, *arguments, **options))
+
+    return parse
+
+
+def run(result: Any) -> Any:
+    """Run what fire parsed; anything else (a group of commands) is fire's to show."""
+    if not isinstance(result, Call):
+        return result
+    result.run()
+    return None
 
 
 def main() -> None:
     """Run a command; a mistake in its input ends in one line and a non-zero exit code."""
     try:
-        fire.Fire(COMMANDS, name="universal_model_components")
+        fire.Fire(later(COMMANDS), name="universal_model_components", serialize=run)
     except (ValueError, OSError) as error:
         sys.exit(f"universal_model_components: {error}")
+    except KeyboardInterrupt:
+        sys.exit("universal_model_components: interrupted")
 
 
 if __name__ == "__main__":

@@ -58,6 +58,16 @@ def read_attributes(file: Path) -> dict[str, Any] | None:
         return None
 
 
+def parts_of(file: str | Path) -> list[Path]:
+    """Return the files of a scan: itself, of a MetaImage header also the data file that it names and that is there."""
+    header = Path(file)
+    if header.suffix.lower() != ".mhd":
+        return [header]
+    named = re.search(rb"ElementDataFile\s*=\s*(\S.*?)\s*$", header.read_bytes(), re.MULTILINE)
+    data = header.parent / os.fsdecode(named[1]) if named else None
+    return [header, data] if data and data.is_file() else [header]
+
+
 def content_hash(file: str | Path) -> str:
     """Return the SHA-256 of a scan's bytes; of a MetaImage header also those of the data file that it names.
 
@@ -65,13 +75,8 @@ def content_hash(file: str | Path) -> str:
         ScanError: when the file cannot be read.
     """
     digest = hashlib.sha256()
-    files = [Path(file)]
     try:
-        if files[0].suffix.lower() == ".mhd":
-            named = re.search(rb"ElementDataFile\s*=\s*(\S.*?)\s*$", files[0].read_bytes(), re.MULTILINE)
-            data = files[0].parent / os.fsdecode(named[1]) if named else None
-            files += [data] if data and data.is_file() else []
-        for part in files:
+        for part in parts_of(file):
             with open(part, "rb") as stream:
                 while block := stream.read(1 << 20):
                     digest.update(block)

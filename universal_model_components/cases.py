@@ -11,19 +11,24 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+from torch import Tensor
+
 from . import __version__
 from .case_files import case_file, content_hash, encode_case, read_attributes
 from .cubes import Cubes, cut_cubes
 from .files import write_atomically
+from .histograms import count_intensities, count_normalised, sample
 from .recipes import SCALES, Recipe, recipe_id
-from .scans import Scan, ScanError, load_scan
+from .scans import Scan, ScanError, make_scan, read_scan
 
 
 def prepare_case(case: Mapping[str, Any], recipe: Recipe, cube_store: str) -> dict[str, Any]:
     """Make the cubes of one case and store them, unless they are there already.
 
     Args:
-        case: keys case, modality and file (the scan's path); others are handed through.
+        case: keys case, set (the name of the set that it is of), modality and file (the scan's path); others are
+            handed through.
         recipe: what to make.
         cube_store: folder where.
 
@@ -35,25 +40,31 @@ def prepare_case(case: Mapping[str, Any], recipe: Recipe, cube_store: str) -> di
         OSError: when the store cannot be written.
     """
     target, identity = case_file(cube_store, case["case"]), recipe_id(recipe.to_dict())
-    result = {**case, "status": "skipped", "problem": None, "notes": [], "counts": [0] * len(SCALES), "airy": 0}
+    result = skipped(case, None)
     try:
         origin = {"sha256": content_hash(case["file"]), "modality": case["modality"], "recipe_id": identity}
         stored = read_attributes(target) or {}
         changed = [key for key, value in origin.items() if stored and stored.get(key) != value]
         if stored and not changed:
             return {**result, "status": "kept", "counts": stored["counts"].tolist(), "airy": int(stored["airy"])}
-        scan, cubes = cut_case(case, recipe)
-        content = encode_case(cubes, {**_provenance(case, scan, recipe), **origin, "airy": cubes.airy})
+        scan, cubes, values = cut_case(case, recipe)
+        origin |= {"airy": cubes.airy, **_provenance(case, scan, recipe), **_histograms(values, scan, case, recipe)}
+        content = encode_case(cubes, origin)
     except OSError:
         raise
     except Exception as error:  # no single scan may stop the others
-        return {**result, "problem": problem_of(case["file"], error)}
+        return skipped(case, problem_of(case["file"], error))
     notes = list(scan.notes)
     if changed:
         old = {"sha256": "scan", "recipe_id": "recipe"}.get(changed[0], changed[0])
         notes.append(f"{case['file']}: another {old} than that of its stored cubes: they are made again")
     write_atomically(target, lambda path: path.write_bytes(content))
     return {**result, "status": "made", "notes": notes, "counts": cubes.counts, "airy": cubes.airy}
+
+
+def skipped(case: Mapping[str, Any], problem: str | None) -> dict[str, Any]:
+    """Return the result of a case that gave no cubes."""
+    return {**case, "status": "skipped", "problem": problem, "notes": [], "counts": [0] * len(SCALES), "airy": 0}
 
 
 def problem_of(file: str, error: Exception) -> str:
@@ -65,24 +76,40 @@ def problem_of(file: str, error: Exception) -> str:
     return f"{file}: {type(error).__name__}: {next(iter(str(error).splitlines()), '')}{hint}"
 
 
-def cut_case(case: Mapping[str, Any], recipe: Recipe) -> tuple[Scan, Cubes]:
+def cut_case(case: Mapping[str, Any], recipe: Recipe) -> tuple[Scan, Cubes, Tensor]:
     """Read the scan of a case and cut its cubes; nothing is written.
+
+    Returns:
+        The scan, its cubes, and a sample of its intensities as they were in the file.
 
     Raises:
         ScanError: when the scan cannot be used.
     """
     modality = case["modality"]
     window, scale = recipe.intensity_range[modality], recipe.intensity_scale[modality]
-    scan = load_scan(case["file"], window, scale, recipe.spacing, recipe.foreground_crop[modality])
+    voxels, affine = read_scan(case["file"])
+    values = sample(voxels)
+    if voxels.dtype == np.float64:  # from a scaled file: a copy half as large lets it go before the work begins
+        voxels = voxels.astype(np.float32)
+    crop = recipe.foreground_crop[modality]
+    scan = make_scan(case["file"], voxels, affine, window, scale, recipe.spacing, crop)
+    del voxels
     try:
-        return scan, cut_cubes(scan.volume, scan.spacing, recipe, case["case"])
+        return scan, cut_cubes(scan.volume, scan.spacing, recipe, case["case"], case["set"]), values
     except ValueError as error:
         raise ScanError(f"{case['file']}: {error}") from error
+
+
+def _histograms(values: Tensor, scan: Scan, case: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
+    """Return the counts that the report is drawn from: a kept case has them too."""
+    counts, ends = count_intensities(values, recipe.intensity_range[case["modality"]])
+    return {"histogram": counts, "histogram_range": ends, "histogram_normalised": count_normalised(scan.volume)}
 
 
 def _provenance(case: Mapping[str, Any], scan: Scan, recipe: Recipe) -> dict[str, Any]:
     return {
         "case": case["case"],
+        "set": case["set"],
         "recipe": json.dumps(recipe.to_dict(), sort_keys=True),
         "package_version": __version__,
         "affine": scan.affine,
@@ -90,4 +117,5 @@ def _provenance(case: Mapping[str, Any], scan: Scan, recipe: Recipe) -> dict[str
         "shape": tuple(scan.volume.shape),
         "source_shape": scan.source_shape,
         "source_spacing": scan.source_spacing,
+        "cropped_shape": scan.cropped_shape,
     }

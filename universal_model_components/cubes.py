@@ -47,13 +47,19 @@ def crop_shape(shape: Sequence[int], scale: int) -> tuple[int, ...]:
     return tuple(max(1, round(side * FRACTIONS[scale])) for side in shape)
 
 
-def scale_counts(shape: Sequence[int], spacing: Sequence[float], recipe: Recipe) -> list[int]:
-    """Return how many cubes of each scale a volume of that shape and spacing (mm) gives; 0 for a skipped scale."""
+def scale_counts(shape: Sequence[int], spacing: Sequence[float], recipe: Recipe, name: str = "") -> list[int]:
+    """Return how many cubes of each scale a volume of that shape and spacing (mm) gives; 0 for a skipped scale.
+
+    Args:
+        shape: of the resampled volume.
+        spacing: of the same, mm.
+        recipe: what is asked for.
+        name: of the set that the volume is of.
+    """
+    crops = [crop_shape(shape, scale) for scale in range(len(SCALES))]
+    shortest = [min(n * side for n, side in zip(crop, spacing, strict=True)) for crop in crops]
     return [
-        recipe.cubes_per_volume[name]
-        if min(n * side for n, side in zip(crop_shape(shape, scale), spacing, strict=True)) >= recipe.minimum_crop
-        else 0
-        for scale, name in enumerate(SCALES)
+        count if side >= recipe.minimum_crop else 0 for count, side in zip(recipe.cubes_of(name), shortest, strict=True)
     ]
 
 
@@ -123,7 +129,7 @@ def case_generator(seed: int, case: str, scale: int) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(digest[:16], "big"))
 
 
-def cut_cubes(volume: Tensor, spacing: Sequence[float], recipe: Recipe, case: str) -> Cubes:
+def cut_cubes(volume: Tensor, spacing: Sequence[float], recipe: Recipe, case: str, name: str = "") -> Cubes:
     """Cut the cubes of one normalised volume.
 
     Args:
@@ -131,6 +137,7 @@ def cut_cubes(volume: Tensor, spacing: Sequence[float], recipe: Recipe, case: st
         spacing: of the volume, mm.
         recipe: how many, how large, what counts as air.
         case: id; with the recipe's seed it decides where the crops lie.
+        name: of the set that the volume is of.
 
     Raises:
         ValueError: when the volume is too small for every scale.
@@ -138,7 +145,7 @@ def cut_cubes(volume: Tensor, spacing: Sequence[float], recipe: Recipe, case: st
     Shape:
         volume (H, W, D).
     """
-    counts = scale_counts(volume.shape, spacing, recipe)
+    counts = scale_counts(volume.shape, spacing, recipe, name)
     if not sum(counts):
         raise ValueError(too_small(volume.shape, spacing, recipe))
     values, boxes, airy = [], [], 0

@@ -81,14 +81,14 @@ class SamplerStep:
         engine.add_event_handler(Events.EPOCH_STARTED, tell_sampler)
 
 
-def or_exit(function: Callable[..., Any], *arguments: Any) -> Any:
+def or_exit(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     """Call a function from a config; a failure that its user can mend ends in one line, not in pages of the parser's.
 
     Raises:
         SystemExit: in place of `ValueError` and `OSError`.
     """
     try:
-        return function(*arguments)
+        return function(*arguments, **options)
     except (OSError, ValueError) as error:
         raise SystemExit(str(error)) from error
 

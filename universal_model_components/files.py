@@ -6,6 +6,8 @@ from __future__ import annotations
 import glob
 import json
 import os
+import platform
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,19 @@ from typing import Any
 import psutil
 
 
+def _node() -> str:
+    """Return a short name of this machine: process numbers mean something on one machine only."""
+    return f"{zlib.crc32(platform.node().encode()):08x}"
+
+
 def remove_orphans(folder: Path, name: str = "*") -> None:
-    """Remove what processes that were killed while writing `name` left beside it; files of living ones stay."""
+    """Remove what processes that were killed while writing `name` left beside it.
+
+    Files of living processes stay, and those of other machines that share the folder.
+    """
     for left in folder.glob(f".{name}.*.tmp"):
-        process = left.name.split(".")[-2]
-        if process.isdigit() and not psutil.pid_exists(int(process)):
+        node, _, process = left.name.split(".")[-2].rpartition("-")
+        if node in ("", _node()) and process.isdigit() and not psutil.pid_exists(int(process)):
             left.unlink(missing_ok=True)
 
 
@@ -31,7 +41,7 @@ def write_atomically(file: Path, write: Callable[[Path], Any]) -> None:
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     remove_orphans(file.parent, glob.escape(file.name))
-    beside = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    beside = file.with_name(f".{file.name}.{_node()}-{os.getpid()}.tmp")
     try:
         write(beside)
         with beside.open("rb") as handle:

@@ -23,6 +23,7 @@ from ignite.handlers import EarlyStopping, ProgressBar
 from torch import nn
 
 from .files import write_atomically
+from .passport import complete, write_weights
 
 logger = logging.getLogger(__name__)
 
@@ -179,11 +180,15 @@ class TrainingAlarm:
             )
 
 
-def write_model(network: nn.Module, file: Path) -> None:
-    """Write a network's plain state dict, on rank 0 alone; it loads with `weights_only=True`."""
+def write_model(network: nn.Module, file: Path, passport: Mapping[str, Any] | None, engine: Any) -> None:
+    """Write a network's plain state dict, the same as safetensors, and their passport, on rank 0 alone."""
     if idist.get_rank() == 0:
-        state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-        write_atomically(file, lambda path: torch.save(state, path))
+        state = network.state_dict()
+        numbers = {name: float(v) for name, v in engine.state.metrics.items() if getattr(v, "ndim", 0) == 0}
+        metrics = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+        passed = complete(passport, state, epoch=int(engine.state.epoch), metrics=metrics)
+        for path in (file, file.with_suffix(".safetensors")):
+            write_weights(path, state, passed)
 
 
 class BestModel:
@@ -193,11 +198,13 @@ class BestModel:
 
     Args:
         network: what is written; not the wrapped or compiled one, so that names stay plain.
-        file: `models/model.pt`; loads with `weights_only=True`.
+        file: `models/model.pt`, which loads with `weights_only=True`; model.safetensors and model.passport.json go
+            beside it.
+        passport: how these weights come to be; epoch, metrics, versions and hash are added.
     """
 
-    def __init__(self, network: nn.Module, file: str) -> None:
-        self.network, self.file = network, Path(file)
+    def __init__(self, network: nn.Module, file: str, passport: Mapping[str, Any] | None = None) -> None:
+        self.network, self.file, self.passport = network, Path(file), passport
         self.validator: Any = None
 
     def attach(self, engine: Any) -> None:
@@ -218,7 +225,7 @@ class BestModel:
     def __call__(self, engine: Any) -> None:
         """Write the model when this epoch is the best one."""
         if engine.state.best_metric_epoch == engine.state.epoch:
-            write_model(self.network, self.file)
+            write_model(self.network, self.file, self.passport, engine)
 
 
 class LastModel:
@@ -227,10 +234,11 @@ class LastModel:
     Args:
         network: as for `BestModel`.
         file: as for `BestModel`.
+        passport: as for `BestModel`.
     """
 
-    def __init__(self, network: nn.Module, file: str) -> None:
-        self.network, self.file = network, Path(file)
+    def __init__(self, network: nn.Module, file: str, passport: Mapping[str, Any] | None = None) -> None:
+        self.network, self.file, self.passport = network, Path(file), passport
 
     def attach(self, engine: Any) -> None:
         """Watch `engine`, a trainer."""
@@ -238,7 +246,7 @@ class LastModel:
 
     def __call__(self, engine: Any) -> None:
         """Write the model."""
-        write_model(self.network, self.file)
+        write_model(self.network, self.file, self.passport, engine)
 
 
 class EarlyStop:

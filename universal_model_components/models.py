@@ -28,6 +28,7 @@ class UniversalModel(nn.Module):
         mial: whether there is a D (False is the ablation without the modality-adversarial module).
         scale_classifier: whether there is an S (False is the ablation without it).
         outputs: "restoration": forward returns the restored cube; "all": the logits of every part, for training.
+        batch_statistics: of E and G, see `unet.ConvBlock`.
 
     Shape:
         image (B, in_channels, H, W, D) → restored cube in [0, 1], the same shape; or, with outputs="all", a dict of
@@ -49,13 +50,14 @@ class UniversalModel(nn.Module):
         mial: bool = True,
         scale_classifier: bool = True,
         outputs: str = "restoration",
+        batch_statistics: bool = False,
     ) -> None:
         super().__init__()
         if outputs not in OUTPUTS:
             raise ValueError(f"outputs must be one of {OUTPUTS}, got {outputs!r}")
         self.everything = outputs == "all"
-        self.encoder = Encoder(in_channels, features)
-        self.decoder = Decoder(features, in_channels)
+        self.encoder = Encoder(in_channels, features, batch_statistics)
+        self.decoder = Decoder(features, in_channels, batch_statistics)
         self.discriminator = ModalityDiscriminator(features, num_modalities) if mial else None
         self.scale_classifier = ScaleClassifier(features[-1], num_scales) if scale_classifier else None
 
@@ -83,6 +85,7 @@ class ClassificationModel(nn.Module):
         num_classes: number of logits.
         features: output channels of the encoder's levels, finest first; as in pre-training, so that its weights fit.
         hidden_channels: units between the two fully connected layers; the paper gives S 1024, and says no more.
+        batch_statistics: see `unet.ConvBlock`.
 
     Shape:
         image (B, in_channels, H, W, D) → logits (B, num_classes), sides divisible by 2^(levels − 1).
@@ -94,9 +97,10 @@ class ClassificationModel(nn.Module):
         num_classes: int = 2,
         features: Sequence[int] = FEATURES,
         hidden_channels: int = 1024,
+        batch_statistics: bool = False,
     ) -> None:
         super().__init__()
-        self.encoder = Encoder(in_channels, features)
+        self.encoder = Encoder(in_channels, features, batch_statistics)
         self.classifier = PooledClassifier(features[-1], hidden_channels, num_classes)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:

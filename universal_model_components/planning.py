@@ -27,16 +27,18 @@ VOLUMES_IN_MEMORY = 4
 
 
 def count_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Lay out cases and cubes by split, modality and scale.
+    """Lay out cases and cubes by set, split, modality and scale.
 
     Args:
-        rows: keys split, modality and counts (by scale), one for each case.
+        rows: keys set, split, modality and counts (by scale), one for each case.
     """
-    lines = [f"{'split':<12}{'modality':<10}{'cases':>8}" + "".join(f"{name:>10}" for name in SCALES)]
-    for split, modality in sorted({(row["split"], row["modality"]) for row in rows}):
-        chosen = [row["counts"] for row in rows if (row["split"], row["modality"]) == (split, modality)]
-        counts = np.sum(chosen, axis=0)
-        lines.append(f"{split:<12}{modality:<10}{len(chosen):>8}" + "".join(f"{count:>10}" for count in counts))
+    keys = ("set", "split", "modality")
+    wide = max([len(row["set"]) for row in rows] + [10]) + 2
+    lines = [f"{'set':<{wide}}{'split':<12}{'modality':<10}{'cases':>8}" + "".join(f"{name:>10}" for name in SCALES)]
+    for kind in sorted({tuple(row[key] for key in keys) for row in rows}):
+        chosen = [row["counts"] for row in rows if tuple(row[key] for key in keys) == kind]
+        counts = "".join(f"{count:>10}" for count in np.sum(chosen, axis=0))
+        lines.append(f"{kind[0]:<{wide}}{kind[1]:<12}{kind[2]:<10}{len(chosen):>8}{counts}")
     return "\n".join(lines)
 
 
@@ -53,7 +55,7 @@ def _read_headers(
         except ScanError as error:
             wrong.append(str(error))
             continue
-        counts = scale_counts(made, kept, recipe)
+        counts = scale_counts(made, kept, recipe, case["set"])
         if sum(counts):
             rows.append({**case, "counts": counts, "voxels": math.prod(made), "source": math.prod(shape)})
         else:
@@ -72,7 +74,7 @@ def _time_median(
     for place in sorted(range(len(ordered)), key=lambda place: abs(place - len(ordered) // 2)):
         sample, start = ordered[place], time.perf_counter()
         try:
-            _, cubes = cut_case(sample, recipe)
+            cubes = cut_case(sample, recipe)[1]
         except Exception as error:
             wrong.append(problem_of(sample["file"], error))
             rows.remove(sample)
@@ -88,7 +90,7 @@ def print_plan(
     """Print cubes by split, modality and scale, bytes, memory and time; nothing is written, one median case is timed.
 
     Args:
-        cases: keys case, modality, split, file.
+        cases: keys case, modality, set, split, file.
         recipe: what would be made.
         workers: processes that would work.
         problems: found so far; scans that cannot be used are added to those printed, as far as their headers (and the

@@ -6,53 +6,62 @@ It lists the cases, has each prepared (`cases.prepare_case`) in parallel, and sa
 
 from __future__ import annotations
 
+import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
 
 from .case_files import case_file
-from .cases import prepare_case
-from .datalists.folder import folder_datalist, split_cases
-from .datalists.given import SPLITS, read_datalist
+from .cases import prepare_case, skipped
+from .cluster import cluster_threads, run_on_cluster
+from .datalists.given import SPLITS
+from .datalists.sources import Source, read_sources
 from .files import remove_orphans, write_json
 from .planning import count_table, print_plan
 from .recipes import SCALES, Recipe, make_recipe
+from .report.store_page import write_store_report
 from .settings import to_bool, to_optional
 from .store import close_store, open_store
 from .workers import run_parallel, usable_cores
 
 
 def prepare(
-    dataset_dir: str,
+    dataset_dir: str | None,
     cube_store: str,
     modalities: Sequence[str] = ("ct", "mri"),
     recipe: Mapping[str, Any] | None = None,
-    datalist: str | None = None,
+    datalist: str | Sequence[str] | None = None,
     groups: str | None = None,
     validation_fraction: float = 0.2,
     num_workers: int | None = None,
+    scheduler: str | None = None,
     strict: bool | str = False,
     plan: bool | str = False,
+    default_dir: str | None = None,
 ) -> dict[str, Any]:
-    """Fill a store of cubes from a folder of scans; the whole of prepare.json.
+    """Fill a store of cubes from a folder of scans, or from datalists; the whole of prepare.json.
 
     Args:
-        dataset_dir: folder of scans, with a sub-folder for each modality unless a datalist is given.
+        dataset_dir: folder of scans, with a sub-folder for each modality unless a datalist is given; None is each
+            datalist's own `root`.
         cube_store: folder to fill; finished cases in it are kept.
         modalities: names, in the order of their labels.
         recipe: settings of `Recipe`; its seed also draws the split.
-        datalist: MONAI datalist; None makes one of the folder. A split that is drawn here (also for a datalist without
-            `validation`) is one of the usable scans, and is written into the store as datalist.json.
+        datalist: MONAI datalist, or several; None makes one of the folder. A split that is drawn here (also for a
+            datalist without `validation`) is one of the usable scans, and is written into the store. A list `test` is
+            left alone.
         groups: CSV that names each scan's patient, see `folder.read_groups`.
         validation_fraction: share of each modality's patients that validates.
         num_workers: processes; None is one for each core, 0 works in this process.
+        scheduler: address of a Dask scheduler, whose workers do the work instead; paths must mean the same to them.
         strict: exit non-zero when anything at all was wrong (after the good scans were prepared).
         plan: print what would be made, and write nothing.
+        default_dir: a `dataset_dir` that nobody chose: a datalist's own `root` goes before it.
 
     Returns:
         What was also written to store.json.
@@ -63,24 +72,30 @@ def prepare(
     with _one_line_errors():
         modalities = [modalities] if isinstance(modalities, str) else list(modalities)
         strict, plan = to_bool(strict, "strict"), to_bool(plan, "plan")
-        datalist, groups, num_workers = map(to_optional, (datalist, groups, num_workers))
+        datalist, groups, dataset_dir = map(to_optional, (datalist, groups, dataset_dir))
         made = make_recipe(recipe or {}, modalities)
-        listed, problems, drawn = _datalist(dataset_dir, datalist, groups, modalities, made.seed, validation_fraction)
-        cases = list(_cases(listed, dataset_dir))
-        workers = min(usable_cores() if num_workers is None else _number(num_workers), len(cases))
+        sources, problems = read_sources(
+            datalist, dataset_dir, default_dir, modalities, groups, made.seed, validation_fraction
+        )
+        cases = [case for source in sources for case in source.cases()]
+        scheduler = to_optional(scheduler)
+        number = cluster_threads(scheduler) if scheduler else _number(to_optional(num_workers))
+        _announce(sources, problems)
         if plan:
-            return print_plan(cases, made, workers, problems)
+            return print_plan(cases, made, min(number, len(cases)), problems)
         open_store(cube_store, made.to_dict())
-        results = _run(cases, made, cube_store, workers, problems)
-        splits = _usable(listed, results)
-        if drawn:  # again, of what is left: a bad scan must not take a modality's only place in a split
-            usable = sorted([*splits["training"], *splits["validation"]], key=itemgetter("case"))
-            splits = split_cases(usable, validation_fraction, made.seed)
-            write_json(Path(cube_store) / "datalist.json", {**listed, **splits})
-        index = _index(splits, results, problems)
+        results = _run(_work(cases, made, cube_store, number, scheduler), len(cases), problems)
+        for folder in (Path(cube_store), Path(cube_store) / "cases"):
+            remove_orphans(folder)
+        good = {result["case"] for result in results if result["status"] != "skipped"}
+        sources = [source.keep(good, validation_fraction, made.seed) for source in sources]
+        _write_drawn(cube_store, sources)
+        index = _index(sources, results, problems)
         close_store(cube_store, index)
+        page = write_store_report(cube_store)
     _report(index, results, cube_store, made)
-    _check_enough(index, modalities, dataset_dir, strict, validation_fraction)
+    print(f"report: {page}")
+    _check_enough(index, modalities, strict, validation_fraction)
     return index
 
 
@@ -98,69 +113,67 @@ def _one_line_errors() -> Iterator[None]:
         raise SystemExit("prepare: interrupted: run again to go on, finished cases are kept") from None
 
 
-def _datalist(
-    dataset_dir: str, datalist: str | None, groups: str | None, modalities: Sequence[str], seed: int, fraction: float
-) -> tuple[dict[str, Any], list[str], bool]:
-    """Return the datalist, what is wrong with it, and whether its split was drawn here."""
-    if datalist is None:
-        return (*folder_datalist(dataset_dir, modalities, seed, fraction, groups), True)
-    if groups is not None:
-        raise ValueError("groups: not used with a given datalist: write the group into its entries, or give null")
-    listed, problems = read_datalist(datalist, modalities)
-    if "validation" in listed:
-        return listed, problems, False
-    return {**listed, "seed": seed, **split_cases(listed["training"], fraction, seed)}, problems, True
-
-
 def _number(num_workers: Any) -> int:
+    if num_workers is None:
+        return usable_cores()
     if not isinstance(num_workers, int) or num_workers < 0:
         raise ValueError(f"num_workers: {num_workers!r} is not a number of processes: give 0 or more, or null")
     return num_workers
 
 
-def _cases(listed: Mapping[str, Any], dataset_dir: str) -> Iterator[dict[str, Any]]:
-    for split in SPLITS:
-        for case in listed[split]:
-            file = str(Path(dataset_dir) / case["image"])
-            yield {key: case[key] for key in ("case", "modality", "group")} | {"split": split, "file": file}
-
-
-def _run(
-    cases: Sequence[Mapping[str, Any]], recipe: Recipe, cube_store: str, workers: int, problems: list[str]
-) -> list[dict[str, Any]]:
-    """Prepare every case; name what is wrong when it is found, and collect it in `problems`."""
+def _announce(sources: Sequence[Source], problems: Sequence[str]) -> None:
+    """Say which sets there are, what is left alone in them, and what was wrong with their lists."""
+    for source in sources:
+        held, count = len(source.held_out()), sum(1 for _ in source.cases())
+        alone = f"; {held} test cases are left alone, they never become cubes" if held else ""
+        print(f"set {source.name!r}: {count} cases in {source.root}{alone}", flush=True)
     for problem in problems:
         print(problem, flush=True)
+
+
+def _work(
+    cases: Sequence[Mapping[str, Any]], recipe: Recipe, cube_store: str, workers: int, scheduler: str | None
+) -> Iterator[dict[str, Any]]:
+    """Have every case prepared, by processes of this machine or by a cluster, and yield the results as they come."""
+    if scheduler is None:
+        calls = [(case, recipe, cube_store) for case in cases]
+        return run_parallel(prepare_case, calls, min(workers, len(cases)))
+    store = os.path.abspath(cube_store)
+    calls = [({**case, "file": os.path.abspath(case["file"])}, recipe, store) for case in cases]
+    return run_on_cluster(
+        prepare_case, calls, scheduler, store, lambda call, why: skipped(call[0], f"{call[0]['file']}: {why}")
+    )
+
+
+def _run(work: Iterator[dict[str, Any]], total: int, problems: list[str]) -> list[dict[str, Any]]:
+    """Take the results; name what is wrong when it is found, and collect it in `problems`."""
     results = []
-    calls = [(case, recipe, cube_store) for case in cases]
-    for result in tqdm(run_parallel(prepare_case, calls, workers), "prepare", len(cases), unit="scan", mininterval=1):
+    for result in tqdm(work, "prepare", total, unit="scan", mininterval=1):
         for line in [*result["notes"], *([result["problem"]] if result["problem"] else [])]:
             tqdm.write(line)
         problems += [result["problem"]] if result["problem"] else []
         results.append(result)
-    for folder in (Path(cube_store), Path(cube_store) / "cases"):
-        remove_orphans(folder)
     return results
 
 
-def _usable(listed: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Return the datalist's entries that have cubes, sorted by case."""
-    good = {result["case"] for result in results if result["status"] != "skipped"}
-    return {s: sorted((c for c in listed[s] if c["case"] in good), key=itemgetter("case")) for s in SPLITS}
+def _write_drawn(cube_store: str, sources: Sequence[Source]) -> None:
+    """Keep the splits that were drawn here beside the cubes."""
+    for source in sources:
+        if source.drawn:
+            safe = re.sub(r"[^A-Za-z0-9._-]+", "_", source.name)
+            name = "datalist.json" if len(sources) == 1 else f"datalist_{safe}.json"
+            write_json(Path(cube_store) / name, {**source.listed, "root": source.root})
 
 
-def _index(
-    splits: Mapping[str, Sequence[Mapping[str, Any]]], results: Sequence[Mapping[str, Any]], problems: Sequence[str]
-) -> dict[str, Any]:
+def _index(sources: Sequence[Source], results: Sequence[Mapping[str, Any]], problems: Sequence[str]) -> dict[str, Any]:
+    """Return what store.json says besides the recipe: sets, the cases of each split, problems."""
     counts = {result["case"]: result["counts"] for result in results}
-    entries = {
-        split: [
-            {key: case[key] for key in ("case", "modality", "group")} | {"counts": counts[case["case"]]}
-            for case in cases
-        ]
-        for split, cases in splits.items()
-    }
-    return {"splits": entries, "problems": list(problems)}
+    entries: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
+    for case in (case for source in sources for case in source.cases()):
+        kept = {key: case[key] for key in ("case", "modality", "group", "set")}
+        entries[case["split"]].append(kept | {"counts": counts[case["case"]]})
+    sets = {source.name: source.summary() for source in sources}
+    return {"splits": entries, "sets": sets, "problems": list(problems)}
 
 
 def _report(index: Mapping[str, Any], results: Sequence[Mapping[str, Any]], cube_store: str, recipe: Recipe) -> None:
@@ -179,18 +192,15 @@ def _report(index: Mapping[str, Any], results: Sequence[Mapping[str, Any]], cube
         print(f"wrong: {problem}")
 
 
-def _check_enough(
-    index: Mapping[str, Any], modalities: Sequence[str], dataset_dir: str, strict: bool, fraction: float
-) -> None:
+def _check_enough(index: Mapping[str, Any], modalities: Sequence[str], strict: bool, fraction: float) -> None:
     """Stop when a modality has no training case, or with `strict` when anything was wrong; warn of no validation."""
     count = {split: Counter(case["modality"] for case in cases) for split, cases in index["splits"].items()}
+    where = ", ".join(found["root"] for found in index["sets"].values())
     lacking = [name for name in modalities if not count["training"][name]]
     if lacking:
-        raise SystemExit(
-            f"prepare: no training case of {lacking[0]!r} left in {dataset_dir}: add scans or change modalities"
-        )
+        raise SystemExit(f"prepare: no training case of {lacking[0]!r} left in {where}: add scans or change modalities")
     if strict and index["problems"]:
         raise SystemExit(f"prepare: {len(index['problems'])} problems, listed above, and strict is true: mend them")
     for name in modalities:
         if fraction and not count["validation"][name]:
-            print(f"no validation case of {name!r} in {dataset_dir}: add scans of another patient")
+            print(f"no validation case of {name!r} in {where}: add scans of another patient")

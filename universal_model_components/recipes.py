@@ -31,6 +31,7 @@ class Recipe:
         foreground_crop: by modality, whether to crop to the body first.
         minimum_crop: mm; a scale whose crop has a shorter side is skipped for that scan.
         cubes_per_volume: by scale, how many crops of one volume.
+        set_factor: by set, how many times as many (Table I: twice in LiTS2017 and MSD heart).
         air_threshold: a voxel under this, in [0, 1], is air.
         air_share: a crop with a larger share of air is drawn again; None or 0 accepts every crop.
         air_tries: draws for each crop; when all are airy, the least airy is taken.
@@ -50,6 +51,7 @@ class Recipe:
     foreground_crop: Mapping[str, bool] = field(default_factory=lambda: {"ct": False, "mri": True})
     minimum_crop: float = 8.0
     cubes_per_volume: Mapping[str, int] = field(default_factory=lambda: {"large": 16, "medium": 16, "small": 32})
+    set_factor: Mapping[str, int] = field(default_factory=lambda: {"lits2017": 2, "msd_heart": 2})
     air_threshold: float = 0.05
     air_share: float | None = 0.95
     air_tries: int = 20
@@ -74,12 +76,19 @@ class Recipe:
         whole = isinstance(counts, Mapping) and all(_is_number(n, True) and n >= 0 for n in counts.values())
         if not whole or set(counts) != set(SCALES):
             raise ValueError(f"cubes_per_volume: {counts!r} does not give a number for each of {list(SCALES)}")
+        factors = self.set_factor
+        if not isinstance(factors, Mapping) or not all(_is_number(n, True) and n > 0 for n in factors.values()):
+            raise ValueError(f"set_factor: {factors!r} does not give sets whole numbers of at least 1")
         if not sum(counts.values()):
             raise ValueError("cubes_per_volume: all numbers are 0: ask for some cubes")
         if self.air_share is not None and not 0 <= self.air_share <= 1:
             raise ValueError(f"air_share: {self.air_share!r} is not within 0 and 1")
         if self.air_tries < 1:
             raise ValueError(f"air_tries: {self.air_tries!r} is less than 1")
+
+    def cubes_of(self, name: str) -> list[int]:
+        """Return how many crops each of `SCALES` has in a volume of the set of that name."""
+        return [self.cubes_per_volume[scale] * self.set_factor.get(name, 1) for scale in SCALES]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe and its version as plain JSON values."""

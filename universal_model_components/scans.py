@@ -47,6 +47,7 @@ class Scan:
         source_shape: voxels of the file, in RAS order.
         source_spacing: of the file, mm, in RAS order.
         notes: one line for each thing worth a warning.
+        cropped_shape: voxels of the file that were left by the crop to the body, in RAS order.
 
     Shape:
         volume (H, W, D).
@@ -58,6 +59,7 @@ class Scan:
     source_shape: tuple[int, ...]
     source_spacing: tuple[float, ...]
     notes: list[str] = field(default_factory=list)
+    cropped_shape: tuple[int, ...] = ()
 
 
 def stem(file: str | Path) -> str:
@@ -285,6 +287,7 @@ def make_scan(
         box = foreground_box(volume, source)
         volume = volume[box].contiguous()
         affine = affine @ nibabel.affines.from_matvec(np.eye(3), [part.start for part in box])
+    cropped_shape = tuple(volume.shape)
     volume = resample(volume, source, spacing).clamp_(0, 1)
     affine = resampled_affine(affine, spacing).numpy()
-    return Scan(volume, affine, spacing_of(affine), source_shape, source, notes)
+    return Scan(volume, affine, spacing_of(affine), source_shape, source, notes, cropped_shape)

@@ -17,7 +17,8 @@ import numpy as np
 from monai.data import CacheDataset
 from monai.transforms import Compose
 
-from .datalists.folder import find_scans, hash_order
+from .datalists.folder import find_scans
+from .datalists.splits import hash_order
 from .grids import grid_difference
 from .scans import SUFFIXES, ScanError, read_grid, scan_error, stem
 from .settings import to_optional
@@ -160,6 +161,8 @@ class CaseDataset(CacheDataset):
         transform: a `Compose`; what comes before its first random transform is done once and kept.
         cache_rate: share of the cases to keep in memory, from 0 to 1.
         num_workers: threads that fill the cache.
+        copy_cache: copy a kept case before its random transforms; False spares copying a whole volume for one cube, and
+            is right where none of them writes into what it gets, as a crop, noise and a turn do not.
 
     An index is a case's place, or a pair (place, seed), as `sampling.BalancedBatchSampler` makes them; places beyond
     the last case start again from the first.
@@ -170,10 +173,16 @@ class CaseDataset(CacheDataset):
     """
 
     def __init__(
-        self, data: Sequence[Mapping[str, Any]], transform: Compose, cache_rate: float = 1.0, num_workers: int = 1
+        self,
+        data: Sequence[Mapping[str, Any]],
+        transform: Compose,
+        cache_rate: float = 1.0,
+        num_workers: int = 1,
+        copy_cache: bool = True,
     ) -> None:
+        threads = max(1, int(num_workers))
         try:
-            super().__init__(list(data), transform, cache_rate=cache_rate, num_workers=max(1, int(num_workers)))
+            super().__init__(list(data), transform, cache_rate=cache_rate, num_workers=threads, copy_cache=copy_cache)
         except ScanError as error:
             raise SystemExit(f"data: {error}") from error
 

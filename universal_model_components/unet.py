@@ -23,17 +23,21 @@ class ConvBlock(nn.Module):
         in_channels: channels of the input.
         hidden_channels: channels between the two convolutions.
         out_channels: channels of the output.
+        batch_statistics: normalise by the batch's own mean and variance in evaluation too, as the original
+            implementations do; outputs then depend on what else is in the batch.
 
     Shape:
         (B, in_channels, H, W, D) → (B, out_channels, H, W, D).
     """
 
-    def __init__(self, in_channels: int, hidden_channels: int, out_channels: int) -> None:
+    def __init__(
+        self, in_channels: int, hidden_channels: int, out_channels: int, batch_statistics: bool = False
+    ) -> None:
         super().__init__()
         self.conv1 = nn.Conv3d(in_channels, hidden_channels, kernel_size=3, padding=1)
-        self.norm1 = nn.BatchNorm3d(hidden_channels)
+        self.norm1 = nn.BatchNorm3d(hidden_channels, track_running_stats=not batch_statistics)
         self.conv2 = nn.Conv3d(hidden_channels, out_channels, kernel_size=3, padding=1)
-        self.norm2 = nn.BatchNorm3d(out_channels)
+        self.norm2 = nn.BatchNorm3d(out_channels, track_running_stats=not batch_statistics)
         self.activation = nn.ReLU(inplace=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -51,6 +55,7 @@ class Encoder(nn.Module):
     Args:
         in_channels: channels of the image.
         features: output channels of each level, finest first; even numbers.
+        batch_statistics: see `ConvBlock`.
 
     Shape:
         (B, in_channels, H, W, D) → list of (B, features[i], H/2^i, W/2^i, D/2^i).
@@ -60,13 +65,15 @@ class Encoder(nn.Module):
             image is not divisible by 2^(levels − 1).
     """
 
-    def __init__(self, in_channels: int = 1, features: Sequence[int] = FEATURES) -> None:
+    def __init__(
+        self, in_channels: int = 1, features: Sequence[int] = FEATURES, batch_statistics: bool = False
+    ) -> None:
         super().__init__()
         if len(features) < 2 or any(width < 2 or width % 2 for width in features):
             raise ValueError(f"features must be two or more even positive channel numbers, got {list(features)}")
         self.divisor = 2 ** (len(features) - 1)
         inputs = [in_channels, *features[:-1]]
-        blocks = [ConvBlock(i, o // 2, o) for i, o in zip(inputs, features, strict=True)]
+        blocks = [ConvBlock(i, o // 2, o, batch_statistics) for i, o in zip(inputs, features, strict=True)]
         self.levels = nn.ModuleList(blocks)
         self.pool = nn.MaxPool3d(2)
 
@@ -92,15 +99,16 @@ class UpBlock(nn.Module):
     Args:
         in_channels: channels of the coarser level; the transposed convolution keeps them.
         skip_channels: channels of the skip connection, and of the output.
+        batch_statistics: see `ConvBlock`.
 
     Shape:
         (B, in_channels, H, W, D), (B, skip_channels, 2H, 2W, 2D) → (B, skip_channels, 2H, 2W, 2D).
     """
 
-    def __init__(self, in_channels: int, skip_channels: int) -> None:
+    def __init__(self, in_channels: int, skip_channels: int, batch_statistics: bool = False) -> None:
         super().__init__()
         self.up = nn.ConvTranspose3d(in_channels, in_channels, kernel_size=2, stride=2)
-        self.block = ConvBlock(in_channels + skip_channels, skip_channels, skip_channels)
+        self.block = ConvBlock(in_channels + skip_channels, skip_channels, skip_channels, batch_statistics)
 
     def forward(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
         """Upsample `x` and merge it with `skip`."""
@@ -113,16 +121,19 @@ class Decoder(nn.Module):
     Args:
         features: channels of the levels that come in, finest first.
         out_channels: channels of the logits.
+        batch_statistics: see `ConvBlock`.
 
     Shape:
         list of (B, features[i], H/2^i, W/2^i, D/2^i) → (B, out_channels, H, W, D).
     """
 
-    def __init__(self, features: Sequence[int] = FEATURES, out_channels: int = 1) -> None:
+    def __init__(
+        self, features: Sequence[int] = FEATURES, out_channels: int = 1, batch_statistics: bool = False
+    ) -> None:
         super().__init__()
         coarse_to_fine = list(features)[::-1]
         pairs = itertools.pairwise(coarse_to_fine)
-        self.levels = nn.ModuleList([UpBlock(coarse, fine) for coarse, fine in pairs])
+        self.levels = nn.ModuleList([UpBlock(coarse, fine, batch_statistics) for coarse, fine in pairs])
         self.head = nn.Conv3d(features[0], out_channels, kernel_size=1)
 
     def forward(self, levels: list[torch.Tensor]) -> torch.Tensor:
@@ -140,15 +151,22 @@ class UNet(nn.Module):
         in_channels: channels of the image.
         out_channels: channels of the logits.
         features: output channels of each level, finest first.
+        batch_statistics: see `ConvBlock`.
 
     Shape:
         (B, in_channels, H, W, D) → (B, out_channels, H, W, D), sides divisible by 2^(levels − 1).
     """
 
-    def __init__(self, in_channels: int = 1, out_channels: int = 1, features: Sequence[int] = FEATURES) -> None:
+    def __init__(
+        self,
+        in_channels: int = 1,
+        out_channels: int = 1,
+        features: Sequence[int] = FEATURES,
+        batch_statistics: bool = False,
+    ) -> None:
         super().__init__()
-        self.encoder = Encoder(in_channels, features)
-        self.decoder = Decoder(features, out_channels)
+        self.encoder = Encoder(in_channels, features, batch_statistics)
+        self.decoder = Decoder(features, out_channels, batch_statistics)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Return the logits."""

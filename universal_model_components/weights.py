@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from .conversion import encoder_features, encoder_for, from_original, is_original
 from .coverage import Coverage, match_state
-from .weight_files import open_weights
+from .large_files import listed_entry, problem_of
+from .passport import BATCH_STATISTICS, differences, read_passport, tensors_sha256
+from .weight_files import WeightFile, open_weights
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +30,7 @@ def load_pretrained(
     source: str | Path | Mapping[str, Any] | None,
     minimum_coverage: float | Mapping[str, float] = 1.0,
     new_heads: Sequence[str] = NEW_HEADS,
+    recipe: Mapping[str, Any] | None = None,
 ) -> Coverage | None:
     """Start a network from pre-trained weights, print what was loaded, and refuse when that was too little.
 
@@ -44,24 +47,97 @@ def load_pretrained(
             0 to 1: one number for all parts of the network, or a mapping for those that count, such as
             {"encoder": 1.0}.
         new_heads: parts or layers that stay as they were initialised.
+        recipe: how this run prepares its images (spacing, intensity_range, intensity_scale); where the weights'
+            passport says otherwise, one line warns.
 
     Returns:
         The coverage that was printed; None when starting from scratch.
 
     Raises:
         FileNotFoundError: when there is no such file.
-        ValueError: when it cannot be read or holds code, or a part's coverage is too low; one line.
+        ValueError: when it cannot be read or holds code, is not what its passport or the bundle's large_files.yml says,
+            or a part's coverage is too low; one line.
     """
     if source is None or (isinstance(source, str) and source.strip().lower() in ("", "null", "none")):
         logger.info("pretrained_weights: none given, the network starts from scratch")
         return None
-    found, own = open_weights(source), network.state_dict()
+    (found, passport), own = trusted_weights(source), network.state_dict()
     chosen, coverage = match_state(own, found.state, found.name, new_heads)
-    if int(os.environ.get("RANK", "0")) == 0:
-        print(coverage, flush=True)
+    _show(coverage)
     _require(coverage, minimum_coverage, found.state, own)
     network.load_state_dict(chosen, strict=False)
+    _warn(network, found.name, passport, recipe or {})
     return coverage
+
+
+def load_encoder(network: nn.Module, source: str | Path | Mapping[str, Any]) -> Coverage:
+    """Start another network, such as MONAI's `BasicUNet`, from the encoder's weights where the shapes allow it.
+
+    Layers are paired in order, see `conversion.encoder_for`; the table that is printed says how far that goes.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: as `load_pretrained`, and when no layer fits.
+    """
+    found, _ = trusted_weights(source)
+    named = encoder_for(network, found.state)
+    chosen, coverage = match_state(network.state_dict(), named, found.name)
+    _show(coverage)
+    if not chosen:
+        raise ValueError(
+            f"pretrained_weights: no layer of {found.name} (features {encoder_features(found.state)}) fits "
+            f"{type(network).__name__}: give that network convolutions of these widths"
+        )
+    network.load_state_dict(chosen, strict=False)
+    return coverage
+
+
+def trusted_weights(source: str | Path | Mapping[str, Any]) -> tuple[WeightFile, dict[str, Any] | None]:
+    """Read weights, hold them against what is known of them, and give original checkpoints our names.
+
+    A passport, inside or beside, must be that of these tensors. A file without one must have the hash that
+    large_files.yml gives, when it is in a bundle that lists it.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_pretrained`.
+    """
+    found = open_weights(source)
+    passport = read_passport(found.name, found.metadata)
+    if passport is not None and passport.get("sha256") != tensors_sha256(found.state):
+        raise ValueError(
+            f"pretrained_weights: the tensors of {found.name} are not those of its passport: download or write both "
+            "again, or delete the passport if the weights are yours"
+        )
+    entry = listed_entry(found.name) if passport is None and found.kind != "mapping" else None
+    problem = None if entry is None else problem_of(found.name, entry)
+    if problem is not None:
+        raise ValueError(f"pretrained_weights: {problem}")
+    if is_original(found.state):
+        found.state, left_out = from_original(found.state, found.name)
+        passport = {"normalization": BATCH_STATISTICS, **(passport or {})}
+        logger.info("%s has the original's layer names, they are converted; left out: %s", found.name, left_out or "-")
+    return found, passport
+
+
+def _show(coverage: Coverage) -> None:
+    if int(os.environ.get("RANK", "0")) == 0:
+        print(coverage, flush=True)
+
+
+def _warn(network: nn.Module, name: str, passport: Mapping[str, Any] | None, recipe: Mapping[str, Any]) -> None:
+    """Warn, in one line each, when images or normalisation are not as the weights' training had them."""
+    if passport is None:
+        logger.info("pretrained_weights: %s has no passport: how its images were prepared is not known", name)
+        return
+    if others := differences(passport, recipe):
+        logger.warning("pretrained_weights: %s was trained with %s: is that meant?", name, "; ".join(others))
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    if passport.get("normalization") == BATCH_STATISTICS and any(norm.track_running_stats for norm in norms):
+        logger.warning(
+            "pretrained_weights: %s was trained for batch statistics in evaluation too, this network uses running "
+            "ones: give batch_statistics true to reproduce its outputs",
+            name,
+        )
 
 
 def _require(
@@ -96,7 +172,7 @@ def read_weights(file: str | Path) -> dict[str, Tensor]:
         FileNotFoundError: when there is no such file.
         ValueError: when it is not a plain state dict.
     """
-    found = open_weights(file)
+    found, _ = trusted_weights(file)
     if found.kind != "PyTorch" or found.wrapping:
         what = f"a mapping of {found.wrapping}" if found.wrapping else found.kind
         raise ValueError(f"pretrained_weights: {file} holds {what}, expected a plain state dict: give a model.pt")
@@ -143,10 +219,3 @@ def load_weights(network: nn.Module, file: str | Path) -> nn.Module:
     """
     network.load_state_dict(check_weights(network, file))
     return network
-
-
-def encoder_features(state: Mapping[str, Tensor]) -> list[int]:
-    """Return the width of each of the encoder's levels, as the names and shapes of its tensors tell it."""
-    level = re.compile(r"encoder\.levels\.(\d+)\.conv2\.weight")
-    widths = {int(match[1]): tensor.shape[0] for name, tensor in state.items() if (match := level.fullmatch(name))}
-    return [widths[depth] for depth in sorted(widths)]

@@ -1,21 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The datalist of anyone's own scans: one sub-folder for each modality, scans anywhere below it.
 
-The split is by group (patient). Groups are ordered by a hash of seed and name, so the split depends neither on the
-order of files nor on the machine, and a new scan moves at most a few others.
+The split is by group (patient), see `splits`.
 """
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import os
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..scans import SUFFIXES, stem
+from .splits import split_cases
 
 
 def find_scans(folder: Path) -> Iterator[Path]:
@@ -53,49 +51,37 @@ def read_groups(file: str | Path) -> dict[str, str]:
     return {stem(row[name].strip()): row["group"].strip() for row in rows if row[name] and row["group"]}
 
 
-def hash_order(names: Sequence[str], seed: int) -> list[str]:
-    """Sort names by the SHA-256 of `seed:name`."""
-    return sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).hexdigest())
-
-
-def validation_groups(members: Mapping[str, set[str]], fraction: float, seed: int) -> set[str]:
-    """Choose the groups that validate: of each modality with two groups or more at least one, and never all.
+def find_cases(
+    root: Path, modalities: Sequence[str], groups: str | Path | None = None
+) -> tuple[list[dict[str, str]], list[str]]:
+    """Return the scans in the sub-folders of the modalities, and one line for each thing found wrong.
 
     Args:
-        members: the modalities of each group.
-        fraction: share of each modality's groups, from 0 (none) to below 1.
-        seed: of the order.
+        root: folder that holds `ct/`, `mri/`, …
+        modalities: names of the sub-folders to take.
+        groups: CSV of `read_groups`; a scan that it does not name is a group of its own.
 
     Raises:
-        ValueError: when the fraction is not from 0 to below 1.
+        ValueError: when the groups are wrong.
     """
-    if not isinstance(fraction, (int, float)) or not 0 <= fraction < 1:
-        raise ValueError(f"validation_fraction: {fraction!r} is not from 0 to below 1")
-    totals = Counter(name for names in members.values() for name in names)
-    wanted = {name: min(max(1, round(fraction * n)), n - 1) if fraction else 0 for name, n in totals.items()}
-    taken: Counter[str] = Counter()
-    chosen = set()
-    for group in hash_order(list(members), seed):
-        names = members[group]
-        fits = all(taken[name] < wanted[name] for name in names)
-        # A patient with several modalities may exceed the share of one where another would have no validation case.
-        needed = any(taken[name] == 0 < wanted[name] for name in names)
-        if fits or (needed and all(taken[name] + 1 < totals[name] for name in names)):
-            chosen.add(group)
-            taken.update(names)
-    return chosen
-
-
-def split_cases(cases: Sequence[Mapping[str, Any]], fraction: float, seed: int) -> dict[str, list[dict[str, Any]]]:
-    """Split cases (with keys modality and group) into training and validation by group."""
-    members: dict[str, set[str]] = {}
-    for case in cases:
-        members.setdefault(case["group"], set()).add(case["modality"])
-    chosen = validation_groups(members, fraction, seed)
-    return {
-        "training": [dict(case) for case in cases if case["group"] not in chosen],
-        "validation": [dict(case) for case in cases if case["group"] in chosen],
-    }
+    named = read_groups(groups) if groups is not None else {}
+    problems: list[str] = []
+    cases: list[dict[str, str]] = []
+    seen: dict[str, str] = {}
+    for modality in modalities:
+        scans = list(find_scans(root / modality))
+        if not scans:
+            problems.append(f"{root / modality}: no scan in it ({', '.join(SUFFIXES)}): add some, or change modalities")
+        for scan in scans:
+            case = scan.relative_to(root).as_posix()
+            if stem(case) in seen:
+                problems.append(f"{scan}: has the same id as {root / seen[stem(case)]}: skipped, remove or rename one")
+                continue
+            seen[stem(case)] = case
+            group = named.get(stem(case), stem(case))
+            cases.append({"image": case, "modality": modality, "case": case, "group": group})
+    problems += [f"groups: no scan {name!r} in {root}: correct {groups}" for name in named if name not in seen]
+    return cases, problems + _strays(root, modalities)
 
 
 def folder_datalist(
@@ -105,7 +91,7 @@ def folder_datalist(
     validation_fraction: float = 0.2,
     groups: str | Path | None = None,
 ) -> tuple[dict[str, Any], list[str]]:
-    """Make the datalist of a folder with one sub-folder for each modality.
+    """Make the datalist of a folder with one sub-folder for each modality; no file is read.
 
     Args:
         dataset_dir: folder that holds `ct/`, `mri/`, …
@@ -124,24 +110,7 @@ def folder_datalist(
     root = Path(dataset_dir)
     if not root.is_dir():
         raise ValueError(f"dataset_dir: {root} is not a folder: give the one that holds {list(modalities)}")
-    named = read_groups(groups) if groups is not None else {}
-    problems: list[str] = []
-    cases: list[dict[str, str]] = []
-    seen: dict[str, str] = {}
-    for modality in modalities:
-        scans = list(find_scans(root / modality))
-        if not scans:
-            problems.append(f"{root / modality}: no scan in it ({', '.join(SUFFIXES)}): add some, or change modalities")
-        for scan in scans:
-            case = scan.relative_to(root).as_posix()
-            if stem(case) in seen:
-                problems.append(f"{scan}: has the same id as {root / seen[stem(case)]}: skipped, remove or rename one")
-                continue
-            seen[stem(case)] = case
-            group = named.get(stem(case), stem(case))
-            cases.append({"image": case, "modality": modality, "case": case, "group": group})
-    problems += [f"groups: no scan {name!r} in {root}: correct {groups}" for name in named if name not in seen]
-    problems += _strays(root, modalities)
+    cases, problems = find_cases(root, modalities, groups)
     splits = split_cases(cases, validation_fraction, seed)
     return {"name": "folder", "version": 1, "seed": seed, **splits}, problems
 

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+import universal_model_components
+from universal_model_components.models import UniversalModel
+from universal_model_components.passport import (
+    complete,
+    differences,
+    passport_file,
+    pretraining_passport,
+    tensors_sha256,
+    write_weights,
+)
+from universal_model_components.random_corruptions import GenesisCorruption
+from universal_model_components.unet import UNet
+from universal_model_components.weights import load_pretrained, load_weights
+
+FEATURES = [4, 8, 16, 32]
+RECIPE = {
+    "spacing": [1.0, 1.0, 1.0],
+    "patch_size": [64, 64, 32],
+    "intensity_range": {"ct": [-1000, 1000], "mri": [0, 4000], "pet": None},
+    "intensity_scale": {"ct": "range", "mri": "volume", "pet": "volume"},
+}
+INDEX = {
+    "recipe": RECIPE,
+    "sets": {"luna": {"licence": "CC BY 4.0", "root": "/data"}},
+    "splits": {
+        "training": [{"set": "luna", "modality": "ct"}] * 3 + [{"set": "own", "modality": "mri"}],
+        "validation": [{"set": "luna", "modality": "ct"}, {"set": "own", "modality": "pet"}],
+    },
+}
+
+
+@pytest.fixture
+def state():
+    return UniversalModel(features=FEATURES).state_dict()
+
+
+@pytest.fixture
+def passport(state):
+    described = pretraining_passport(INDEX, FEATURES, ["ct", "mri"], GenesisCorruption(flip=0.25), 7, beta=10.0)
+    return complete(described, state, epoch=3, metrics={"val_restoration": 0.02})
+
+
+def test_what_a_passport_says(passport, state):
+    assert passport["data"] == {
+        "luna": {"licence": "CC BY 4.0", "cases": {"ct": {"training": 3, "validation": 1}}},
+        "own": {"licence": "not stated", "cases": {"mri": {"training": 1}}},
+    }
+    assert passport["intensity_range"] == {"ct": [-1000, 1000], "mri": [0, 4000]}
+    assert passport["corruption"] == {"flip": 0.25, "shuffle": 0.5, "nonlinear": 0.9, "paint": 0.9, "inner": 0.2}
+    assert (passport["features"], passport["axes"], passport["seed"], passport["beta"]) == (FEATURES, "RAS", 7, 10.0)
+    assert passport["normalization"] == "running statistics in evaluation"
+    assert passport["code"]["universal-model-components"] == universal_model_components.__version__
+    assert passport["metrics"] == {"val_restoration": 0.02}
+    assert passport["sha256"] == tensors_sha256(state)
+    own = complete(None, UNet(1, 1, FEATURES, batch_statistics=True).state_dict())
+    assert own["normalization"] == "batch statistics, in evaluation too"
+
+
+@pytest.mark.parametrize("change", ["value", "name", "shape", "dtype"])
+def test_the_hash_is_of_names_types_shapes_and_values(change, state):
+    changed = dict(reversed(state.items()))
+    assert tensors_sha256(changed) == tensors_sha256(state)
+    name = "encoder.levels.0.conv1.weight"
+    if change == "value":
+        changed[name] = changed[name].clone()
+        changed[name].view(-1)[5] += 1e-6
+    elif change == "name":
+        changed["other"] = changed.pop(name)
+    elif change == "shape":
+        changed[name] = changed[name].reshape(-1)
+    else:
+        changed[name] = changed[name].half()
+    assert tensors_sha256(changed) != tensors_sha256(state)
+
+
+def test_both_containers_carry_it(passport, state, tmp_path):
+    for name in ("model.pt", "model.safetensors"):
+        write_weights(tmp_path / name, state, passport)
+    assert json.loads((tmp_path / "model.passport.json").read_text()) == passport
+    with safe_open(tmp_path / "model.safetensors", "pt") as content:
+        assert json.loads(content.metadata()["passport"]) == passport
+    plain = torch.load(tmp_path / "model.pt", weights_only=True)
+    for loaded in (plain, load_file(tmp_path / "model.safetensors")):
+        assert loaded.keys() == state.keys()
+        assert all(torch.equal(loaded[name], state[name]) for name in state)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.passport.json", "model.pt", "model.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["model.pt", "model.safetensors"])
+def test_tensors_that_are_not_the_passports_are_refused(name, passport, state, tmp_path):
+    write_weights(tmp_path / name, state, passport)
+    load_pretrained(UNet(1, 1, FEATURES), tmp_path / name)
+    other = {**state, "encoder.levels.0.conv1.bias": state["encoder.levels.0.conv1.bias"] + 1e-3}
+    if name.endswith(".pt"):
+        torch.save(other, tmp_path / name)
+        with pytest.raises(ValueError, match="not those of its passport"):
+            load_weights(UniversalModel(features=FEATURES), tmp_path / name)
+    else:
+        save_file(other, tmp_path / name, metadata={"passport": json.dumps(passport)})
+    with pytest.raises(ValueError, match=r"the tensors of .* are not those of its passport: download") as caught:
+        load_pretrained(UNet(1, 1, FEATURES), tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_passport_that_is_none_is_named(state, tmp_path):
+    torch.save(state, tmp_path / "model.pt")
+    for text in ("{", "[1]"):
+        passport_file(tmp_path / "model.pt").write_text(text)
+        with pytest.raises(ValueError, match=r"model\.passport\.json: no passport") as caught:
+            load_pretrained(UNet(1, 1, FEATURES), tmp_path / "model.pt")
+        assert "\n" not in str(caught.value)
+
+
+def test_a_kill_while_writing_leaves_no_passport_of_other_weights(passport, state, tmp_path, monkeypatch):
+    write_weights(tmp_path / "model.pt", state, passport)
+    other = {name: tensor + 1 for name, tensor in state.items()}
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("universal_model_components.passport.write_json", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_weights(tmp_path / "model.pt", other, complete(None, other))
+    monkeypatch.undo()
+    load_pretrained(UNet(1, 1, FEATURES), tmp_path / "model.pt")
+
+
+SAME = {"spacing": (1, 1, 1), "intensity_range": [0, 4000], "intensity_scale": "volume"}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "named"),
+    [
+        [SAME, []],
+        [{**SAME, "spacing": [2.0, 1.0, 1.0]}, ["spacing"]],
+        [
+            {**SAME, "intensity_range": [-200, 300], "intensity_scale": "z-score"},
+            ["intensity_range", "intensity_scale"],
+        ],
+        [{"spacing": [1.0, 1.0, 1.0], "label_values": None}, []],
+    ],
+)
+def test_another_recipe_warns_in_one_line(recipe, named, passport, state, tmp_path, caplog):
+    write_weights(tmp_path / "model.pt", state, passport)
+    assert [line.split()[0] for line in differences(passport, recipe)] == named
+    load_pretrained(UNet(1, 1, FEATURES), tmp_path / "model.pt", recipe=recipe)
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == bool(named)
+    assert all(name in warnings[0] and "\n" not in warnings[0] for name in named)

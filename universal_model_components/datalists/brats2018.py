@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""BraTS2018 (paper IV-A.3): `HGG/PATIENT/PATIENT_{flair,t1,t1ce,t2,seg}.nii.gz` and `LGG/…`, 190 and 95 patients.
+
+The paper does not say who; they are drawn in proportion to the grades (HGG 140 and 70, LGG 50 and 25), or read from a
+file. Pre-training takes the four contrasts of each training patient (760 volumes, Table I); BTS takes FLAIR and the
+mask, whose every label above 0 is the whole tumour (IV-B.3).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..scans import stem
+from .findings import Findings
+from .folder import find_scans
+from .making import Case, MaskValues, choose_test, make_datalist
+from .request import Request
+
+CONTRASTS = ("flair", "t1", "t1ce", "t2")
+PAPER = {"HGG": (140, 70), "LGG": (50, 25)}
+
+
+def brats2018(
+    root: str,
+    output: str,
+    seed: int = 0,
+    stage: str = "pretraining",
+    test_ids: str | None = None,
+    validation_fraction: float = 0.2,
+    allow_partial: bool | str = False,
+    num_workers: int | None = None,
+) -> dict[str, Any]:
+    """Make the datalist of BraTS2018.
+
+    Args:
+        root: folder with HGG and LGG (the training data; the challenge's validation data have no masks).
+        output: datalist to write.
+        seed: of the split.
+        stage: "pretraining": four contrasts a patient; "finetuning": FLAIR and the mask (BTS).
+        test_ids: text file with one test patient a line (Brats18_…); drawn by grade when absent.
+        validation_fraction: share of the training patients, by grade, that validates.
+        allow_partial: go on when patients are missing or files unreadable.
+        num_workers: processes that read; one for each core when absent.
+    """
+    request = Request(
+        *("brats2018", Path(root), Path(output), seed, stage, validation_fraction, allow_partial, num_workers)
+    )
+    findings = Findings()
+    cases = find_patients(request.root, stage, findings)
+    test = choose_test(cases, PAPER, seed, test_ids, findings)
+    masks = MaskValues(allowed=(0, 1, 2, 4))
+    check = partial(_check_volumes, findings=findings) if stage == "pretraining" else None
+    return make_datalist(request, cases, test, findings, PAPER, "patients", masks, check)
+
+
+def _check_volumes(splits: Mapping[str, list[Case]], findings: Findings) -> None:
+    findings.count("volumes train and validation (Table I)", len(splits["training"]) + len(splits["validation"]), 760)
+
+
+def patient_of(name: str) -> str:
+    """Return the patient of a scan's name: Brats18_TCIA02_151_1 without the time point, the last number."""
+    return re.sub(r"_\d+$", "", name)
+
+
+def find_patients(root: Path, stage: str, findings: Findings) -> list[Case]:
+    """Return the cases of both grades; a missing contrast or mask skips its case, or the contrast alone."""
+    cases: list[Case] = []
+    for grade in PAPER:
+        folders = [folder for folder in (root / grade, *sorted(root.glob(f"*/{grade}"))) if folder.is_dir()]
+        if not folders:
+            findings.differences.append(f"{grade}: no such folder in {root}")
+        files = {stem(file.name): file for folder in folders for file in find_scans(folder)}
+        for name in sorted({file.parent.name for file in files.values()}):
+            wanted = CONTRASTS if stage == "pretraining" else ("flair", "seg")
+            for lacking in (contrast for contrast in wanted if f"{name}_{contrast}" not in files):
+                findings.problems.append(f"{grade}/{name}: no {name}_{lacking}.nii.gz: skipped, unpack it again")
+            there = {contrast: files[f"{name}_{contrast}"] for contrast in wanted if f"{name}_{contrast}" in files}
+            paths = {contrast: file.relative_to(root).as_posix() for contrast, file in there.items()}
+            base = {"modality": "mri", "group": patient_of(name), "id": name, "stratum": grade}
+            if stage == "pretraining":
+                cases += [
+                    {"image": p, "case": f"brats2018/{name}_{c}", **base, "contrast": c} for c, p in paths.items()
+                ]
+            elif len(paths) == 2:
+                case = {"image": paths["flair"], "label": paths["seg"], "case": f"brats2018/{name}_flair"}
+                cases.append({**case, **base, "contrast": "flair"})
+    return cases

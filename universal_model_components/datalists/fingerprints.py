@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fingerprints of a scan's content, to find it again in another file: they count intensities and forget positions.
+
+`voxels` hashes the sorted sides and how often each intensity occurs, as float32. It is the same after any flip or
+permutation of axes, in any file format, compression or data type that keeps the intensities, under any header.
+
+`levels` is a sketch of the counts alone: hashes of runs of counts of neighbouring intensities, the smallest few of
+them. Runs survive whatever keeps the order of intensities: an offset (HU + 1024), a scaling to [0, 1], another value of
+the padding, and a clip that leaves enough of the levels (half is certain, a tenth is a matter of luck).
+
+Neither finds a scan that was resampled, cropped, filtered or rounded to fewer levels, and `levels` is empty for
+continuous intensities, where each value occurs once or twice (as after bias-field correction): patient ids must tell.
+Two different scans with equal sides and equal counts of every intensity do not occur.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+RUN = 24  # counts of neighbouring intensities in one hash
+DISTINCT = 12  # of them that must differ: runs of ones and twos would match by chance
+SKETCH = 32  # hashes kept
+SHARED = 2  # hashes in common that make two scans one
+BLOCK = 1 << 22  # voxels
+INTEGER_RANGE = 1 << 22  # intensities that are counted in a table instead of sorted
+
+
+def count_intensities(voxels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distinct intensities, ascending, as float32, and how often each occurs; NaN is one intensity.
+
+    Integers of a moderate range are counted in a table, also when they are stored as floats, because sorting a CT of
+    10⁸ voxels takes ten times as long.
+    """
+    flat = voxels.ravel(order="K")
+    low, high = float(flat.min()), float(flat.max())
+    if high - low < INTEGER_RANGE:  # not with NaN or infinity
+        table = _tabulate(flat, int(low), int(high))
+        if table is not None:
+            present = table.nonzero()[0]
+            return (present + int(low)).astype(np.float32), table[present]
+    values, counts = np.unique(flat.astype(np.float32) + np.float32(0), return_counts=True)  # + 0 makes -0 to 0
+    return values, counts
+
+
+def _tabulate(flat: np.ndarray, low: int, high: int) -> np.ndarray | None:
+    """Count each integer from low to high, a block at a time; None when there are other numbers."""
+    table = np.zeros(high - low + 1, dtype=np.int64)
+    for start in range(0, len(flat), BLOCK):
+        block = flat[start : start + BLOCK]
+        whole = block.astype(np.int64)
+        if block.dtype.kind == "f" and not np.array_equal(whole, block):
+            return None
+        table += np.bincount(whole - low, minlength=len(table))
+    return table
+
+
+def fingerprint(shape: Sequence[int], values: np.ndarray, counts: np.ndarray) -> dict[str, Any]:
+    """Return the fingerprints of a scan.
+
+    Args:
+        shape: sides in voxels, in any order.
+        values: distinct intensities, ascending, float32.
+        counts: how often each occurs.
+
+    Returns:
+        `voxels`, a string, and `levels`, a sorted list of strings, perhaps empty.
+    """
+    sides = np.sort(np.asarray(shape, dtype="<u8"))
+    counts = counts.astype("<u8")
+    content = hashlib.sha256(sides.tobytes() + values.astype("<f4").tobytes() + counts.tobytes())
+    return {"voxels": content.hexdigest()[:32], "levels": _sketch(sides, counts)}
+
+
+def _sketch(sides: np.ndarray, counts: np.ndarray) -> list[str]:
+    if len(counts) < RUN:
+        return []
+    runs = np.lib.stride_tricks.sliding_window_view(counts, RUN)
+    ordered = np.sort(runs, axis=1)
+    told = runs[(ordered[:, 1:] != ordered[:, :-1]).sum(axis=1) + 1 >= DISTINCT]
+    salt = sides.astype("<u8").tobytes()
+    hashes = {hashlib.blake2b(run.tobytes(), digest_size=6, key=salt).hexdigest() for run in told}
+    return sorted(hashes)[:SKETCH]
+
+
+def likeness(first: Mapping[str, Any], second: Mapping[str, Any]) -> str | None:
+    """Say in what two scans are one, None when nothing tells that they are."""
+    if first["voxels"] == second["voxels"]:
+        return "the same voxels"
+    if len(set(first["levels"]) & set(second["levels"])) >= SHARED:
+        return "the same voxels with other intensities"
+    return None

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files of a data set, read once: is each whole, what is its hash, what are its intensities or labels?
+
+The work is done in parallel; what was found is appended to a file of lines, by path, size and time of change, so that a
+second run, or one that goes on after a kill, reads only what is new.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from ..case_files import content_hash, parts_of
+from ..cases import problem_of
+from ..scans import ScanError, read_scan
+from ..workers import run_parallel, usable_cores
+from .fingerprints import count_intensities, fingerprint
+
+VERSION = 1  # of what is found; older lines of the cache are passed over
+MOST_LABELS = 1000  # values: more is no mask
+
+
+def inspect_file(job: Mapping[str, str]) -> dict[str, Any]:
+    """Read one file whole.
+
+    Args:
+        job: keys file, and kind ("image" or "mask").
+
+    Returns:
+        The job's keys and `problem`: one line, or None and then also sha256, shape and affine (of the file's axes, RAS,
+        mm), and of an image its fingerprint, of a mask its `labels`: [value, number of voxels].
+    """
+    file = job["file"]
+    try:
+        voxels, affine = read_scan(file)
+        values, counts = count_intensities(voxels)
+        found: dict[str, Any] = {"sha256": content_hash(file), "shape": list(voxels.shape), "affine": affine.tolist()}
+        check = _labels if job["kind"] == "mask" else _fingerprint
+        return {**job, "problem": None, **found, **check(file, voxels.shape, values, counts)}
+    except Exception as error:  # no single file may stop the others
+        return {**job, "problem": problem_of(file, error)}
+
+
+def _fingerprint(file: str, shape: Sequence[int], values: np.ndarray, counts: np.ndarray) -> dict[str, Any]:
+    bad = int(counts[~np.isfinite(values)].sum())
+    if bad:
+        raise ScanError(f"{file}: {bad} voxels are NaN or infinite: repair or remove the scan")
+    if len(values) == 1:
+        raise ScanError(f"{file}: constant volume (every voxel is {values[0]:g}): remove the scan")
+    return {"fingerprint": fingerprint(shape, values, counts)}
+
+
+def _labels(file: str, shape: Sequence[int], values: np.ndarray, counts: np.ndarray) -> dict[str, Any]:
+    if len(values) > MOST_LABELS or not np.array_equal(values, np.rint(values)):
+        raise ScanError(f"{file}: {len(values)} values, not only whole numbers: not a mask, correct the label")
+    return {"labels": [[int(value), int(count)] for value, count in zip(values, counts, strict=True)]}
+
+
+def inspect_files(
+    jobs: Sequence[Mapping[str, str]], cache: str | Path | None = None, num_workers: int | None = None
+) -> dict[str, dict[str, Any]]:
+    """Inspect many files in parallel, with a progress bar.
+
+    Args:
+        jobs: as for `inspect_file`.
+        cache: file of lines with what earlier runs found; made when missing. Files with a problem are read again.
+        num_workers: processes; None is one for each core, 0 works in this process.
+
+    Returns:
+        What was found, by file.
+
+    Raises:
+        ChildProcessError: see `workers.run_parallel`.
+        OSError: when the cache cannot be written.
+    """
+    known = _read_cache(cache)
+    stamps = {job["file"]: _stamp(job) for job in jobs}
+    found = {job["file"]: {**job, **known[stamps[job["file"]]]} for job in jobs if stamps[job["file"]] in known}
+    left = [(job,) for job in jobs if job["file"] not in found]
+    if not left:
+        return found
+    workers = min(usable_cores() if num_workers is None else num_workers, len(left))
+    with open(_made(cache), "a", encoding="utf-8") as lines:
+        results = run_parallel(inspect_file, left, workers)
+        for result in tqdm(results, "read and hash", len(left), unit="file", mininterval=1, disable=None):
+            found[result["file"]] = result
+            if result["problem"] is None and cache is not None:
+                kept = {key: value for key, value in result.items() if key not in ("file", "kind")}
+                lines.write(json.dumps([stamps[result["file"]], kept], separators=(",", ":")) + "\n")
+                lines.flush()
+    return found
+
+
+def _made(cache: str | Path | None) -> Path:
+    if cache is None:
+        return Path(os.devnull)
+    Path(cache).parent.mkdir(parents=True, exist_ok=True)
+    return Path(cache)
+
+
+def _stamp(job: Mapping[str, str]) -> str:
+    """Return what tells that a file is the one that was read before."""
+    try:
+        states = [(os.path.realpath(part), part.stat()) for part in parts_of(job["file"])]
+    except OSError:
+        return ""
+    return json.dumps([VERSION, job["kind"], *([path, state.st_size, state.st_mtime_ns] for path, state in states)])
+
+
+def _read_cache(cache: str | Path | None) -> dict[str, dict[str, Any]]:
+    known: dict[str, dict[str, Any]] = {}
+    if cache is None or not Path(cache).is_file():
+        return known
+    for line in Path(cache).read_text(encoding="utf-8").splitlines():
+        try:
+            stamp, found = json.loads(line)
+        except ValueError:  # the last line of a run that was killed
+            continue
+        known[stamp] = found
+    return known
