@@ -11,7 +11,9 @@ from universal_model_components.datalists.command import DATALIST
 
 BUNDLE_README = "bundles/universal_model_pretraining/docs/README.md"
 FOLDERS = (".", "docs", "bundles/*/docs")
-DOCUMENTS = sorted(str(file.relative_to(REPOSITORY)) for folder in FOLDERS for file in REPOSITORY.glob(f"{folder}/*.md"))
+DOCUMENTS = sorted(
+    str(file.relative_to(REPOSITORY)) for folder in FOLDERS for file in REPOSITORY.glob(f"{folder}/*.md")
+)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
