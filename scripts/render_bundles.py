@@ -125,6 +125,7 @@ def render_texts(task: str, entry: Mapping[str, Any]) -> dict[str, str]:
         "name": metadata["name"],
         "description": metadata["description"],
         "data_source": metadata["data_source"],
+        "datalist": entry.get("datalist", "folder --root DATA --output DATA/datalist.json"),
         "notes": "\n".join(entry.get("notes", [])),
         "settings": "\n".join(f"| `{key}` | `{json.dumps(value)}` |" for key, value in entry["settings"].items()),
         "data_license": "\n".join(metadata["data_license"]),
