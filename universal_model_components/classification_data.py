@@ -56,7 +56,7 @@ def read_classes(
         logger.warning("datalist: %s has no %r cases: the last epoch's model is kept", datalist, split)
         return []
     for case in cases:
-        _check(case, f"{datalist}: {case['case']!r} in {split!r}")
+        check_classes(case, f"{datalist}: {case['case']!r} in {split!r}")
     strata: dict[Any, list[dict[str, Any]]] = {}
     for case in cases:
         strata.setdefault(case.get("label"), []).append(case)
@@ -71,7 +71,12 @@ def read_classes(
     return cases
 
 
-def _check(case: Mapping[str, Any], where: str) -> None:
+def check_classes(case: Mapping[str, Any], where: str) -> None:
+    """Check that an entry says what class its samples are of.
+
+    Raises:
+        SystemExit: with one line that begins with `where`, when it does not.
+    """
     if "candidates" in case:
         wrong = [one for one in case["candidates"] if len(one) != 4 or one[3] not in (0, 1)]
         if wrong:
@@ -92,7 +97,7 @@ def complete(case: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(case.get("label"), str):
         file = case["label"]
         case["label"] = float(read_scan(file)[0].max())
-        _check(case, file)
+        check_classes(case, file)
         case["label"] = int(case["label"])
     return case
 
