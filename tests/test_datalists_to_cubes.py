@@ -71,7 +71,7 @@ def test_the_four_lists_leak_nothing(prepared):
 
 
 def test_the_passport_of_weights_will_name_sets_licences_and_cases(prepared):
-    root, files, broken = prepared
+    root, files, _ = prepared
     passport = pretraining_passport(read_index(root / "cubes"), [4, 8], ["ct", "mri"], GenesisCorruption(), 0)
     lists = {content["name"]: content for content in (json.loads(Path(file).read_text()) for file in files)}
     assert passport["data"].keys() == lists.keys()
