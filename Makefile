@@ -6,13 +6,14 @@
 #   make test-label, test-deploy, test-fl           the bundles in the real MONAI Label, MONAI Deploy and NVFLARE, each in an
 #                             environment of its own below .environments (gigabytes); what cannot be installed is skipped by name
 #   make bundles              render the task bundles from scripts/bundle_parts/
+#   make package BASE_URL=…   dist/: wheel, zipped bundles, weights, hashes, index page; for any web server
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 THREADS ?= 1
 
-.PHONY: demo test lint format bench bundles clean
+.PHONY: demo test lint format bench bundles package clean
 demo: $(READY)
 	$(BIN)/python -m universal_model_components demo --output demo $(if $(DATA),--data "$(DATA)") $(if $(EPOCHS),--epochs $(EPOCHS))
 
@@ -36,6 +37,11 @@ format: $(READY)
 
 bundles: $(READY)
 	$(BIN)/python scripts/render_bundles.py
+
+package: bundles
+	rm -rf build
+	$(BIN)/python -m pip wheel --quiet . --no-deps --wheel-dir dist
+	$(BIN)/python scripts/package_bundles.py --base_url $(BASE_URL) --output dist
 
 bench: $(READY)
 	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done

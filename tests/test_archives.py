@@ -61,15 +61,11 @@ def test_monai_writes_nothing_outside_and_no_link(kind, tmp_path):
 
 
 def test_damaged_archives_are_named(tmp_path):
-    (tmp_path / "a").write_text("a" * 1000)
-    write_zip(tmp_path / "good.zip", {"bundle/a": tmp_path / "a"})
+    write_zip(tmp_path / "good.zip", {"bundle/a": b"a" * 1000})
     assert check_zip(tmp_path / "good.zip") == ["bundle/a"]
     content = (tmp_path / "good.zip").read_bytes()
-    for name, wrong in (
-        ("cut.zip", content[:500]),
-        ("page.zip", b"<html>"),
-        ("bit.zip", content.replace(b"aa", b"ab", 1)),
-    ):
+    flipped = content.replace(b"aa", b"ab", 1)
+    for name, wrong in (("cut.zip", content[:500]), ("page.zip", b"<html>"), ("bit.zip", flipped)):
         (tmp_path / name).write_bytes(wrong)
         with pytest.raises(ValueError, match=r"download it again") as caught:
             check_zip(tmp_path / name)
@@ -78,14 +74,9 @@ def test_damaged_archives_are_named(tmp_path):
         check_zip(tmp_path / "none.zip")
 
 
-def test_the_same_bytes_whatever_the_dates_and_modes(tmp_path):
-    files = {}
-    for name in ("b", "a"):
-        files[f"bundle/{name}"] = tmp_path / name
-        files[f"bundle/{name}"].write_text(name)
+def test_the_same_bytes_in_any_order(tmp_path):
+    files = {"bundle/b": b"b", "bundle/a": b"a"}
     write_zip(tmp_path / "one.zip", files)
-    (tmp_path / "a").chmod(0o755)
-    (tmp_path / "b").touch()
     write_zip(tmp_path / "two.zip", dict(reversed(files.items())))
     assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
     with zipfile.ZipFile(tmp_path / "one.zip") as archive:

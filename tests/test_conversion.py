@@ -8,6 +8,7 @@ from monai.networks.nets import UNet as MonaiUNet
 from original_network import original_forward, original_state
 
 from universal_model_components.conversion import encoder_features, encoder_for, from_original, is_original
+from universal_model_components.folding import fold_normalisation, merge_upsampling
 from universal_model_components.models import UniversalModel
 from universal_model_components.unet import UNet
 from universal_model_components.weights import load_encoder, load_pretrained
@@ -87,6 +88,13 @@ def test_batch_statistics_script_trace_and_export(batch, tmp_path, generator):
     session = runtime.InferenceSession(file, providers=["CPUExecutionProvider"])
     (answer,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
     torch.testing.assert_close(torch.from_numpy(answer), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_batch_statistics_survive_folding(generator):
+    network = UNet(1, 1, WIDTHS, batch_statistics=True).eval()
+    image = torch.rand(2, 1, 16, 16, 16, generator=generator)
+    with torch.no_grad():
+        torch.testing.assert_close(merge_upsampling(fold_normalisation(network))(image), network(image))
 
 
 def basic_unet():

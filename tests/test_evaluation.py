@@ -53,7 +53,15 @@ def test_measure_cubes_by_hand(generator):
     assert measures["restored_mse"] == pytest.approx([0, 0.01, 0], abs=1e-7)
     assert measures["corrupted_mse"] == pytest.approx([0.09] * 3, abs=1e-6)
     assert measures["constant_mse"] == pytest.approx(target.flatten(1).var(dim=1, unbiased=False).tolist(), abs=1e-6)
+    assert measures["levelled_mse"] == pytest.approx([0, 0, 0], abs=1e-7)
     assert measures["psnr"] == pytest.approx([100, 20, 100], abs=1e-3)
+
+
+def test_levelled_error_is_the_spread_of_the_error(generator):
+    target, restored = torch.rand(2, 3, 1, 4, 4, 2, generator=generator)
+    measures = measure_cubes(restored, target, target)
+    spread = (restored - target).flatten(1).var(dim=1, unbiased=False).tolist()
+    assert measures["levelled_mse"] == pytest.approx(spread, abs=1e-6)
 
 
 def test_no_constant_is_better_than_the_mean(generator):
@@ -91,11 +99,19 @@ def test_restoration_does_not_depend_on_batches(generator):
 
 def test_summarise():
     rows = [
-        {"restored_mse": 0.02, "corrupted_mse": 0.08, "constant_mse": 0.1, "psnr": 10},
-        {"restored_mse": 0.04, "corrupted_mse": 0.04, "constant_mse": 0.3, "psnr": 20},
+        {"restored_mse": 0.02, "corrupted_mse": 0.08, "constant_mse": 0.1, "levelled_mse": 0.01, "psnr": 10},
+        {"restored_mse": 0.04, "corrupted_mse": 0.04, "constant_mse": 0.3, "levelled_mse": 0.03, "psnr": 20},
     ]
     assert summarise(rows) == pytest.approx(
-        {"cubes": 2, "restored_mse": 0.03, "corrupted_mse": 0.06, "constant_mse": 0.2, "psnr": 15, "ratio": 0.5}
+        {
+            "cubes": 2,
+            "restored_mse": 0.03,
+            "corrupted_mse": 0.06,
+            "constant_mse": 0.2,
+            "levelled_mse": 0.02,
+            "psnr": 15,
+            "ratio": 0.5,
+        }
     )
     assert summarise([dict.fromkeys(MEASURES, 0.0)])["ratio"] is None
 

@@ -287,6 +287,10 @@ def command_line(bundle, configs, *options, launcher=()):
         [{"datalist": "/nowhere.json"}, "datalist: cannot read /nowhere.json"],
         [{"label_fraction": 2}, "label_fraction: 2 is not above 0 and up to 1"],
         [{"label_values": [1]}, r"data: .*case_0.nii.gz: label value 4 in \d+ voxels, expected \[0, 1\]"],
+        [
+            {"label_values": [1], "cache_rate": 0, "num_workers": 1},
+            r"^train: /.*case_\d.nii.gz: label value 4 in \d+ voxels, expected \[0, 1\]",
+        ],
         [{"val_interval": 5, "epochs": 2}, "train: val_interval 5 is more than the 2 epochs"],
     ],
 )

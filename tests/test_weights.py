@@ -2,12 +2,16 @@
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 import torch
+from conftest import REPOSITORY
+from original_network import original_state
 from safetensors.torch import save_file
 from torch import nn
 
+import universal_model_components
 from universal_model_components.models import UniversalModel
 from universal_model_components.unet import UNet
 from universal_model_components.weights import load_pretrained
@@ -196,3 +200,45 @@ def test_files_that_are_no_weights_are_named(state, tmp_path):
         assert "\n" not in str(caught.value)
     with pytest.raises(FileNotFoundError, match=r"no file .*none\.pt"):
         load_pretrained(UNet(1, 1, FEATURES), tmp_path / "none.pt")
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_the_encoder_alone_in_one_call(channels, state, tmp_path, generator):
+    torch.save(state, tmp_path / "model.pt")
+    made = universal_model_components.encoder(weights=tmp_path / "model.pt", in_channels=channels).eval()
+    network = UNet(1, 1, FEATURES).eval()
+    load_pretrained(network, state)
+    image = torch.rand(1, 1, 16, 16, 8, generator=generator)
+    with torch.no_grad():
+        levels, expected = made(image.expand(-1, channels, -1, -1, -1)), network.encoder(image)
+    assert [level.shape[1] for level in levels] == FEATURES
+    for ours, theirs in zip(levels, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_the_encoder_alone_from_scratch_and_from_an_original(tmp_path, caplog):
+    made = universal_model_components.encoder(features=[4, 8])
+    assert [level.conv2.out_channels for level in made.levels] == [4, 8]
+    torch.save({"state_dict": original_state(FEATURES)}, tmp_path / "Genesis.pt")
+    made = universal_model_components.encoder(weights=tmp_path / "Genesis.pt")
+    assert not made.levels[0].norm1.track_running_stats
+    assert "give batch_statistics" not in caplog.text
+    torch.save({"neck.weight": torch.ones(2)}, tmp_path / "other.pt")
+    with pytest.raises(ValueError, match=r"covers 0\.0% of encoder"):
+        universal_model_components.encoder(weights=tmp_path / "other.pt", features=[4, 8])
+
+
+@pytest.mark.parametrize("page", ["docs/weights.md", "README.md"])
+def test_the_pages_code_runs(page, tmp_path, monkeypatch):
+    blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / page).read_text(), flags=re.DOTALL)
+    (block,) = [block for block in blocks if "model.pt" in block]
+    for file in ("model.pt", "WORK/models/model.pt"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        torch.save(UniversalModel(features=FEATURES).state_dict(), tmp_path / file)
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(compile(block.replace("[64, 128, 256, 512]", str(FEATURES)), page, "exec"), names)
+    if page == "README.md":
+        assert [level.shape[1] for level in names["levels"]] == FEATURES
+    else:
+        assert (names["coverage"]["encoder"].reshaped, names["coverage"]["decoder"].share) == (1, 1.0)

@@ -13,12 +13,12 @@ from .files import write_atomically
 LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the first time that a zip can name
 
 
-def write_zip(file: Path, members: Mapping[str, Path]) -> None:
+def write_zip(file: Path, members: Mapping[str, bytes]) -> None:
     """Zip files reproducibly: sorted, one date, one mode, and stored, because compressors differ between versions.
 
     Args:
         file: what to write, beside and then renamed.
-        members: files by their names in the archive.
+        members: contents of the files by their names in the archive.
     """
 
     def write(path: Path) -> None:
@@ -26,7 +26,7 @@ def write_zip(file: Path, members: Mapping[str, Path]) -> None:
             for name in sorted(members):
                 info = zipfile.ZipInfo(name, LONG_AGO)
                 info.create_system, info.external_attr = 3, (stat.S_IFREG | 0o644) << 16
-                archive.writestr(info, members[name].read_bytes())
+                archive.writestr(info, members[name])
 
     write_atomically(file, write)
 

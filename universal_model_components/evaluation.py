@@ -193,10 +193,11 @@ def cube_cases(dataset: Any) -> list[str]:
 def table_of(report: Mapping[str, Any]) -> str:
     """Put the figures of a report into lines for the log."""
     lines = [
-        f"{'corruption':>12} {'restored':>10} {'corrupted':>10} {'constant':>10} {'PSNR dB':>8}  (MSE, mean over cubes)"
+        f"{'corruption':>12} {'restored':>10} {'corrupted':>10} {'constant':>10} {'levelled':>10} {'PSNR dB':>8}"
+        "  (MSE, mean over cubes)"
     ]
     for kind, row in report["restoration"].items():
-        errors = " ".join(f"{row[name]:10.5f}" for name in MEASURES[:3])
+        errors = " ".join(f"{row[name]:10.5f}" for name in MEASURES[:4])
         lines.append(f"{kind:>12} {errors} {row['psnr']:8.2f}")
     for name, probe in report["probes"].items():
         if "skipped" in probe:

@@ -23,11 +23,16 @@ from .unet import ConvBlock, UpBlock
 
 
 def fold_normalisation(network: nn.Module) -> nn.Module:
-    """Copy a network, in evaluation mode, with every `ConvBlock`'s batch norms folded into its convolutions."""
+    """Copy a network, in evaluation mode, with every `ConvBlock`'s batch norms folded into its convolutions.
+
+    A norm that uses the batch's own statistics (`batch_statistics`) is no fixed map, and stays.
+    """
     folded = copy.deepcopy(network).eval().requires_grad_(False)
     for block in folded.modules():
         if isinstance(block, ConvBlock):
             for conv, norm in (("conv1", "norm1"), ("conv2", "norm2")):
+                if not getattr(block, norm).track_running_stats:
+                    continue
                 fused = fuse_conv_bn_eval(getattr(block, conv), getattr(block, norm))
                 setattr(block, conv, fused.requires_grad_(False))
                 setattr(block, norm, nn.Identity())

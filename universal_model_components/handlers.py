@@ -20,10 +20,10 @@ import ignite.distributed as idist
 import torch
 from ignite.engine import Events
 from ignite.handlers import EarlyStopping, ProgressBar
-from torch import nn
 
+from .best_model import BestModel as BestModel  # named as handlers.BestModel in configs
+from .best_model import LastModel as LastModel
 from .files import write_atomically
-from .passport import complete, write_weights
 
 logger = logging.getLogger(__name__)
 
@@ -178,75 +178,6 @@ class TrainingAlarm:
                 f"collapse at step {engine.state.iteration}: the restored cubes have been constant for {self.patience} "
                 f"steps (their spread is {spread:.2%} of the originals'); {self.advice}"
             )
-
-
-def write_model(network: nn.Module, file: Path, passport: Mapping[str, Any] | None, engine: Any) -> None:
-    """Write a network's plain state dict, the same as safetensors, and their passport, on rank 0 alone."""
-    if idist.get_rank() == 0:
-        state = network.state_dict()
-        numbers = {name: float(v) for name, v in engine.state.metrics.items() if getattr(v, "ndim", 0) == 0}
-        metrics = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
-        passed = complete(passport, state, epoch=int(engine.state.epoch), metrics=metrics)
-        for path in (file, file.with_suffix(".safetensors")):
-            write_weights(path, state, passed)
-
-
-class BestModel:
-    """Write the network's plain state dict whenever the validator's key metric is the best so far.
-
-    Whether higher or lower is better is the validator's `metric_cmp_fn`.
-
-    Args:
-        network: what is written; not the wrapped or compiled one, so that names stay plain.
-        file: `models/model.pt`, which loads with `weights_only=True`; model.safetensors and model.passport.json go
-            beside it.
-        passport: how these weights come to be; epoch, metrics, versions and hash are added.
-    """
-
-    def __init__(self, network: nn.Module, file: str, passport: Mapping[str, Any] | None = None) -> None:
-        self.network, self.file, self.passport = network, Path(file), passport
-        self.validator: Any = None
-
-    def attach(self, engine: Any) -> None:
-        """Watch `engine`, a MONAI evaluator with a key metric."""
-        self.validator = engine
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the best metric so far and its epoch, as the evaluator holds them."""
-        state = self.validator.state
-        return {"best_metric": float(state.best_metric), "best_metric_epoch": int(state.best_metric_epoch)}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Give the evaluator its best metric back."""
-        for name, value in state.items():
-            setattr(self.validator.state, name, value)
-
-    def __call__(self, engine: Any) -> None:
-        """Write the model when this epoch is the best one."""
-        if engine.state.best_metric_epoch == engine.state.epoch:
-            write_model(self.network, self.file, self.passport, engine)
-
-
-class LastModel:
-    """Write the network's plain state dict after every epoch: for a run without validation cases, which has no best.
-
-    Args:
-        network: as for `BestModel`.
-        file: as for `BestModel`.
-        passport: as for `BestModel`.
-    """
-
-    def __init__(self, network: nn.Module, file: str, passport: Mapping[str, Any] | None = None) -> None:
-        self.network, self.file, self.passport = network, Path(file), passport
-
-    def attach(self, engine: Any) -> None:
-        """Watch `engine`, a trainer."""
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
-
-    def __call__(self, engine: Any) -> None:
-        """Write the model."""
-        write_model(self.network, self.file, self.passport, engine)
 
 
 class EarlyStop:
