@@ -75,6 +75,7 @@ def check_datalist(
     """
     findings: list[Finding] = []
     groups: dict[str, set[str]] = {}
+    masks = Labels(label_values) if segmentation else None
     for split in (*NEEDED, "test"):
         try:
             entries = read_split(datalist, split)
@@ -91,8 +92,7 @@ def check_datalist(
         elif entries and not found:
             findings.append(Finding(FINE, f"datalist: {len(cases)} {split!r} cases, headers read"))
         if voxels:
-            label = Labels(label_values) if segmentation else None
-            findings += _check_voxels(split, cases, label, to_optional(intensity_range), intensity_scale, level)
+            findings += _check_voxels(split, cases, masks, to_optional(intensity_range), intensity_scale, level)
     return findings + list(_check_leaks(datalist, groups))
 
 

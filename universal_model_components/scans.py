@@ -186,7 +186,6 @@ def make_scan(
     del voxels  # up to twice as large
     notes = _normalise_checked(file, _as_in_memory(array), window, scale)
     volume = torch.from_numpy(array)
-    source_shape = tuple(volume.shape)
     if foreground:
         box = foreground_box(volume, source)
         volume = volume[box].contiguous()
@@ -194,4 +193,4 @@ def make_scan(
     cropped_shape = tuple(volume.shape)
     volume = resample(volume, source, spacing).clamp_(0, 1).contiguous()
     affine = resampled_affine(affine, spacing).numpy()
-    return Scan(volume, affine, spacing_of(affine), source_shape, source, notes, cropped_shape)
+    return Scan(volume, affine, spacing_of(affine), array.shape, source, notes, cropped_shape)
