@@ -2,6 +2,9 @@
 #   make demo [DATA=folder] [EPOCHS=40]   draw scans (or read a folder of them), pre-train a narrow network, open demo/report.html
 #   make test                 all tests             make lint     ruff and mypy
 #   make format               ruff's formatting     make bench    every benchmark (long)
+#   make test-zoo             the Model Zoo's checks of every bundle, its linters too
+#   make test-label, test-deploy, test-fl           the bundles in the real MONAI Label, MONAI Deploy and NVFLARE, each in an
+#                             environment of its own below .environments (gigabytes); what cannot be installed is skipped by name
 #   make bundles              render the task bundles from scripts/bundle_parts/
 #   make package BASE_URL=…   dist/: wheel, zipped bundles, weights, hashes, index page; for any web server
 PYTHON ?= python3
@@ -16,6 +19,12 @@ demo: $(READY)
 
 test: $(READY)
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -n auto --dist worksteal tests
+
+test-zoo test-label test-deploy: test-%: $(READY)
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -rs tests/integration/check_$*.py
+
+test-fl: $(READY)
+	OMP_NUM_THREADS=$(THREADS) UNIVERSAL_MODEL_ALL=1 $(BIN)/python -m pytest -rs tests/test_federated.py tests/integration/check_fl.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

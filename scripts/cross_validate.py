@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cross-validate a classification bundle: for data sets that are too small to hold a test set out.
 
-    python scripts/cross_validate.py BUNDLE DATALIST --dataset_dir DIR --output DIR [--folds 5] [--seed 0] -- OPTIONS
+    python scripts/cross_validate.py BUNDLE DATALIST --dataset_dir DIR --output DIR [--folds 5] [--validate] -- OPTIONS
 
-DATALIST's `training` list holds every case. Patients are dealt into folds, classes in equal shares. Fold k is tested on
-by a network that was trained on the others but one, which chooses the epoch: no case is ever chosen on and tested on.
+DATALIST's `training` list holds every case. Patients are dealt into folds, classes in equal shares. Fold k tests a
+network that was trained on the others, after the last epoch; with `--validate`, on the others but one, which chooses
+the epoch. No case is ever chosen on and tested on.
 OPTIONS go to the bundle's training and evaluation. OUTPUT gets fold_k/ (a bundle root each) and cross_validation.json
 and .csv, charts beside them: all folds' answers pooled, and the AUC of each fold.
 """
@@ -67,6 +68,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--validate", action="store_true")
     arguments = sys.argv[1:]
     options = arguments[arguments.index("--") + 1 :] if "--" in arguments else []
     given = parser.parse_args(arguments[: arguments.index("--")] if "--" in arguments else arguments)
@@ -77,9 +79,9 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     aucs: list[float] = []
     for k, test in enumerate(folds):
-        validation = folds[(k + 1) % len(folds)]
-        training = [one for j, fold in enumerate(folds) if j not in (k, (k + 1) % len(folds)) for one in fold]
-        lists = {"training": training, "validation": validation, "test": test}
+        chooses = (k + 1) % len(folds) if given.validate else k
+        training = [one for j, fold in enumerate(folds) if j not in (k, chooses) for one in fold]
+        lists = {"training": training, "validation": folds[chooses] if given.validate else [], "test": test}
         run_fold(given.bundle, output / f"fold_{k}", lists, shared, options)
         found = read_rows(output / f"fold_{k}" / "output" / "evaluation.csv")
         rows += [{"fold": k, **row} for row in found]

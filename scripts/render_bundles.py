@@ -5,10 +5,9 @@
     python scripts/render_bundles.py --check    only compare; exit 1 and name every file that is stale
 
 A file is common/<file>, overlaid by <kind>/<file>, by <task>/<file> where there is one, and by the task's settings of
-tasks.json. A mapping is merged
-key by key, anything else replaced; a key "+name" appends to the list `name`, and a key with `::` goes deeper, as in
-MONAI. A value "<part>" must be filled by an overlay. Overlays for MONAI itself (evaluate, multi_gpu_train) keep their
-"+name" and `::` keys.
+tasks.json; <task>/<name>.md fills {{name}} in the kind's README. A mapping is merged key by key, anything else
+replaced; a key "+name" appends to the list `name`, and a key with `::` goes deeper, as in MONAI. A value "<part>" must
+be filled by an overlay. Overlays for MONAI itself (evaluate, multi_gpu_train) keep their "+name" and `::` keys.
 """
 
 from __future__ import annotations
@@ -131,6 +130,7 @@ def render_texts(task: str, entry: Mapping[str, Any]) -> dict[str, str]:
         "data_license": "\n".join(metadata["data_license"]),
         "measured": measured.read_text(encoding="utf-8").strip() if measured.is_file() else "Nothing was measured yet.",
     }
+    values |= {part.stem: part.read_text(encoding="utf-8").strip() for part in (PARTS / task).glob("*.md")}
     kind = PARTS / entry["kind"]
     return {
         "docs/README.md": fill((kind / "README.md").read_text(encoding="utf-8"), values),

@@ -280,6 +280,15 @@ def _datalist(data, tmp_path, change):
     return str(tmp_path / "datalist.json")
 
 
+def test_without_validation_cases_the_last_model_is_kept(data, tmp_path, caplog):
+    datalist = _datalist(data[LNC], tmp_path, lambda content: content.update(validation=[]))
+    settings = {"bundle_root": str(tmp_path), "dataset_dir": str(data[LNC]), "datalist": datalist, **SMALL[LNC]}
+    run(LNC, "train", epochs=2, **settings)
+    assert "has no 'validation' cases: the last epoch's model is kept" in caplog.text
+    last = checkpoint(tmp_path)
+    assert all(torch.equal(value, last[name]) for name, value in model(tmp_path).items())
+
+
 def _no_positives(content):
     for entry in content["training"]:
         entry["candidates"] = [one for one in entry["candidates"] if one[3] == 0]
@@ -299,7 +308,7 @@ def _outside(content):
         [_no_positives, r"zero positives .class 1. among the 6 samples of 'training'"],
         [_one_class_to_validate_on, r"zero negatives .class 0. among the 2 samples of 'validation'.*AUC"],
         [_outside, r"candidates: 1 of 5 lie outside .*100001.mhd"],
-        [lambda content: content.pop("validation"), "has no 'validation' cases"],
+        [lambda content: content.pop("training"), "has no 'training' cases"],
         [lambda content: content["training"][0].update(image="gone.mhd"), "no file .*gone.mhd"],
     ],
 )

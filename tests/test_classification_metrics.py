@@ -13,7 +13,7 @@ from monai.engines import SupervisedEvaluator
 from monai.handlers import ROCAUC
 from monai.transforms import Activationsd
 
-from universal_model_components.classification_metrics import bootstrap_auc, scores_and_labels, summarise
+from universal_model_components.classification_metrics import bootstrap_auc, cross_entropy, scores_and_labels, summarise
 from universal_model_components.classification_report import ClassificationReport
 
 
@@ -109,7 +109,7 @@ def test_report_of_an_evaluator(tmp_path):
     assert [row["case"] for row in rows] == [f"scan_{n}" for n in range(5)]
     assert [float(row["probability"]) for row in rows] == pytest.approx([0.2, 0.8, 0.6, 0.4, 0.9])
     assert (rows[0]["seriesuid"], rows[0]["coordZ"], rows[3]["predicted"]) == ("1.2.3", "-311.92", "0")
-    for name in ("roc.png", "confusion.png"):
+    for name in ("roc.png", "confusion.png", "mistakes.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
 
@@ -121,3 +121,20 @@ def test_report_without_a_class(tmp_path, caplog):
     assert summary["sensitivity"] == 0.5
     assert "no negative sample" in caplog.text
     assert (tmp_path / "roc.png").is_file()
+
+
+def test_the_worst_mistakes_are_drawn(tmp_path):
+    items = [item(n, n % 2, 0.4 + 0.02 * n) for n in range(20)] + [item(20, 1, 0.01)]
+    _, report = evaluate(items, tmp_path)
+    wrong = [row for row in report.rows if row["predicted"] != row["label"]]
+    expected = sorted((abs(row["label"] - row["probability"]) for row in wrong), reverse=True)[:6]
+    assert sorted((how for how, *_ in report.mistakes), reverse=True) == pytest.approx(expected)
+    assert len(wrong) > 6
+    evaluate([item(0, 0, 0.2), item(1, 1, 0.8)], tmp_path)
+    assert not (tmp_path / "mistakes.png").exists()
+
+
+def test_cross_entropy_of_probabilities(generator):
+    logits, labels = torch.randn(6, 2, generator=generator), torch.tensor([0, 1, 1, 0, 1, 0])
+    expected = torch.nn.functional.cross_entropy(logits, labels)
+    torch.testing.assert_close(cross_entropy(logits.softmax(dim=1), labels), expected)

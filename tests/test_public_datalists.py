@@ -9,6 +9,7 @@ from collections import Counter
 import itk
 import numpy as np
 import pytest
+from monai.data import load_decathlon_datalist
 from public_sets import (
     LEFT_ATRIUM,
     MARK,
@@ -25,6 +26,7 @@ from scan_files import body, write_scan
 
 from universal_model_components.__main__ import main
 from universal_model_components.candidates import cut_cubes_at, nearest_voxels
+from universal_model_components.classification_data import ClassificationDataset, read_classes
 from universal_model_components.datalists.adni import adni
 from universal_model_components.datalists.brats2018 import brats2018
 from universal_model_components.datalists.lits2017 import lits2017
@@ -32,6 +34,7 @@ from universal_model_components.datalists.luna2016 import FOLD_SIZES, luna2016
 from universal_model_components.datalists.making import CACHE
 from universal_model_components.datalists.mmwhs import mmwhs
 from universal_model_components.datalists.msd_heart import msd_heart
+from universal_model_components.scan_cache import ScanCache
 from universal_model_components.scans import load_scan, read_scan
 from universal_model_components.task_data import read_cases
 
@@ -231,8 +234,11 @@ def test_whole_brats_has_the_papers_numbers(tmp_path):
 def test_entries_are_what_the_target_tasks_read(sets, command, options):
     make(command, sets, **options)
     for split in SPLITS:
-        cases = read_cases(sets / f"{command.__name__}.json", sets / command.__name__, split)
-        assert len(cases) == len(json.loads((sets / f"{command.__name__}.json").read_text())[split])
+        file, root = sets / f"{command.__name__}.json", sets / command.__name__
+        cases = read_cases(file, root, split)
+        assert len(cases) == len(json.loads(file.read_text())[split])
+        monai = load_decathlon_datalist(str(file), True, split, str(root))
+        assert [case["image"] for case in monai] == [case["image"] for case in cases]
 
 
 def test_luna_names_missing_folds_lost_candidates_and_crossing_patients(tmp_path):
@@ -281,6 +287,24 @@ def test_candidate_crop_is_centred_on_the_world_coordinate(sets, tmp_path, numbe
     assert np.abs(place[:3] * [-1, -1, 1] - point).max() <= 0.5 + 1e-6  # mm: half a voxel of the resampled scan
 
 
+def test_lnc_trains_on_cubes_around_the_datalists_candidates(sets, tmp_path):
+    make(luna2016, sets, stage="finetuning", allow_partial=True)
+    cases = read_classes(str(sets / "luna2016.json"), str(sets / "luna2016"), "test")
+    scans = ScanCache(str(tmp_path / "scans"), (-1000, 1000), "range")
+    scans.prepare(cases)
+    dataset = ClassificationDataset(cases, scans, (8, 8, 8))
+    assert dataset.labels.tolist() == [1, 0, 0, 0] * 3
+    for item in (dataset[0], dataset[4], dataset[8]):
+        assert item["image"][0, 4, 4, 4] > 0.92  # the marked voxel, see above
+        assert (item["image"][0] > 0.92).float().mean() < 0.3  # the mark alone: 5 × 5 × 7.5 mm of 8 × 8 × 8
+
+
+def test_adc_reads_its_classes(sets):
+    make(adni, sets)
+    cases = read_classes(str(sets / "adni.json"), str(sets / "adni"), "training")
+    assert Counter(case["label"] for case in cases) == {1: 30, 0: 36}
+
+
 def test_a_difference_ends_in_one_line_and_writes_nothing(sets, tmp_path, monkeypatch, capsys):
     arguments = ["--root", str(sets / "brats2018"), "--output", str(tmp_path / "a.json"), "--num_workers", "0"]
     monkeypatch.setattr(sys, "argv", ["universal_model_components", "datalist", "brats2018", *arguments])
@@ -316,14 +340,16 @@ def test_corrupt_members_are_named_skipped_and_nothing_is_lost(tmp_path):
 def test_second_run_reads_nothing_again(tmp_path, monkeypatch):
     write_mmwhs(tmp_path / "mmwhs", 3, 0, shape=TINY)
     first = make(mmwhs, tmp_path, modality="ct", allow_partial=True)
-    lines = (tmp_path / CACHE).read_text()
-    (tmp_path / CACHE).write_text(lines + '["torn')  # as a killed run leaves it
+    with open(tmp_path / CACHE, "a") as lines:
+        lines.write('["torn')  # as a killed run leaves it
     monkeypatch.setattr("universal_model_components.datalists.inspection.read_scan", None)
     assert make(mmwhs, tmp_path, modality="ct", allow_partial=True) == first
     monkeypatch.undo()
     changed = tmp_path / "mmwhs" / "ct_train" / "ct_train_1001_image.nii.gz"
     write_scan(changed, body(TINY, seed=1), read_scan(changed)[1])
-    again = make(mmwhs, tmp_path, modality="ct", allow_partial=True)
+    make(mmwhs, tmp_path, modality="ct", allow_partial=True)
+    monkeypatch.setattr("universal_model_components.datalists.inspection.read_scan", None)
+    again = make(mmwhs, tmp_path, modality="ct", allow_partial=True)  # the line after the torn one was read
     hashes = [{c["case"]: c["sha256"] for split in SPLITS for c in lists[split]} for lists in (first, again)]
     assert [name for name in hashes[0] if hashes[0][name] != hashes[1][name]] == ["mmwhs/ct_train_1001"]
 

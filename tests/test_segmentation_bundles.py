@@ -252,15 +252,33 @@ def test_label_fraction_trains_on_fewer(folders, tmp_path):
 def test_a_moved_bundle_runs_from_any_directory(folders, tmp_path):
     moved = tmp_path / "moved bundle"
     shutil.copytree(REPOSITORY / "bundles" / LAS_MRI, moved)
-    options = ["--epochs", "1", "--num_workers", "0", "--features", str(FEATURES), "--label_values", "[420]"]
-    options += [item for key, value in SMALL.items() for item in (f"--{key}", str(value))]
-    line = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(moved / "configs" / "train.json")]
-    line += ["--bundle_root", str(moved), "--dataset_dir", folders(LAS_MRI), *options]
+    command_line(moved, "['train.json']", "--bundle_root", str(moved), "--dataset_dir", folders(LAS_MRI))
+    assert model(moved)
+
+
+def test_several_processes_train_together(folders, tmp_path):
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    bundle, options = (
+        REPOSITORY / "bundles" / LAS_CT,
+        ["--bundle_root", str(tmp_path), "--dataset_dir", folders(LAS_CT)],
+    )
+    command_line(bundle, "['train.json','multi_gpu_train.json']", *options, launcher=launcher)
+    (record,) = rows(tmp_path / "output" / "losses.csv")
+    assert record["step"] == "1"  # six cubes in one step: two processes with four each
+    assert 0 <= float(record["val_iou"]) <= 1
+    SegmentationModel(features=FEATURES).load_state_dict(model(tmp_path), strict=True)
+
+
+def command_line(bundle, configs, *options, launcher=()):
+    """One epoch by the command that users type, from another directory, without any weights to start from."""
+    configs = configs.replace("['", f"['{bundle}/configs/").replace(",'", f",'{bundle}/configs/")
+    line = [sys.executable, *launcher, "-m", "monai.bundle", "run", "--config_file", configs, *options]
+    line += ["--epochs", "1", "--num_workers", "0", "--features", str(FEATURES), "--label_values", "[420]"]
+    line += [item for key, value in SMALL.items() for item in (f"--{key}", str(value))]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(REPOSITORY)}
     result = subprocess.run(line, cwd="/", env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr[-2000:]
     assert "from scratch" in result.stdout
-    assert model(moved)
 
 
 @pytest.mark.parametrize(
@@ -269,6 +287,10 @@ def test_a_moved_bundle_runs_from_any_directory(folders, tmp_path):
         [{"datalist": "/nowhere.json"}, "datalist: cannot read /nowhere.json"],
         [{"label_fraction": 2}, "label_fraction: 2 is not above 0 and up to 1"],
         [{"label_values": [1]}, r"data: .*case_0.nii.gz: label value 4 in \d+ voxels, expected \[0, 1\]"],
+        [
+            {"label_values": [1], "cache_rate": 0, "num_workers": 1},
+            r"^train: /.*case_\d.nii.gz: label value 4 in \d+ voxels, expected \[0, 1\]",
+        ],
         [{"val_interval": 5, "epochs": 2}, "train: val_interval 5 is more than the 2 epochs"],
     ],
 )

@@ -181,3 +181,18 @@ def test_the_largest_component_is_kept():
     assert kept[0].sum() == 9
     assert kept[0, 5].sum() == 0
     assert kept[1].sum() == 0  # an empty mask stays empty
+
+
+def test_a_real_scan_above_the_window_is_reported_and_null_takes_its_own_range(real_data, caplog):
+    folder = real_data / "hippocampus_mri"
+    name = next(file.name for file in sorted((folder / "imagesTr").iterdir()) if "_044" in file.name)
+    data = {"image": str(folder / "imagesTr" / name), "label": str(folder / "labelsTr" / name)}
+    own = pipeline(intensity_range="null", label_keys="label", label_values=[1, 2])(dict(data))
+    assert caplog.text == ""
+    assert 0.05 < float(own["image"].mean()) < 0.95
+    own["pred"] = own["label"]
+    back = ToScanGridd("pred")(own)["pred"].numpy()[0] > 0.5
+    assert np.array_equal(back, np.asarray(nibabel.load(data["label"]).dataobj) > 0)
+    with caplog.at_level(logging.WARNING):
+        pipeline(**MRI)({"image": data["image"]})
+    assert "clipping to (0, 4000) changed" in caplog.text

@@ -13,9 +13,10 @@ import fire
 
 from .datalists.command import DATALIST
 from .demo import demo
+from .doctor import doctor
 from .weight_commands import WEIGHTS
 
-COMMANDS = {"datalist": DATALIST, "demo": demo, "weights": WEIGHTS}
+COMMANDS = {"datalist": DATALIST, "demo": demo, "doctor": doctor, "weights": WEIGHTS}
 
 
 @dataclass(frozen=True)

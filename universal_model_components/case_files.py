@@ -2,9 +2,10 @@
 """The cubes of one case as one HDF5 file.
 
 It holds `cubes` (N, H, W, D; steps of 1/4095 in 16 bits, one chunk for each cube, shuffle and LZF), `scale` (N,), `box`
-(N, 2, 3; mm), and as attributes the case, its modality, the scan's SHA-256, the recipe and where the volume
-lies in the scanner (`affine`). It is made in memory, written beside its name, then renamed: it is there whole or not at
-all, and a full disk is met by a plain write, not inside the HDF5 library.
+(N, 2, 3; mm), and as attributes the case, its set and modality, the scan's SHA-256, the recipe with its version, where
+the volume lies in the scanner (`affine`), shapes, spacings, and histograms of the intensities. It is made in memory,
+written beside its name, then renamed: it is there whole or not at all, and a full disk is met by a plain write, not
+inside the HDF5 library.
 """
 
 from __future__ import annotations

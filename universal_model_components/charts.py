@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Charts of a classifier: the ROC curve and the confusion matrix, as PNG in the style of `pictures`."""
+"""Pictures of a classifier: ROC curve, confusion matrix, and the cubes that it was most wrong about."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
-from .files import write_atomically
-from .pictures import GROUND, INK, ORANGE, SKY
+from .pictures import GROUND, INK, ORANGE, SKY, write_png
+from .planes import mosaic, plane_slices
 
 
 def draw_roc(rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any], file: str | Path, title: str = "") -> None:
@@ -42,7 +42,7 @@ def draw_roc(rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any], file
     legend = axis.legend(frameon=False, fontsize=9, loc="lower right")
     for text in legend.get_texts():
         text.set_color(INK)
-    _save(figure, file)
+    write_png(figure, file)
 
 
 def draw_confusion(summary: Mapping[str, Any], names: Sequence[str], file: str | Path, title: str = "") -> None:
@@ -66,7 +66,32 @@ def draw_confusion(summary: Mapping[str, Any], names: Sequence[str], file: str |
     axis.set_xticks(range(2), list(names))
     axis.set_yticks(range(2), list(names), rotation=90, va="center")
     axis.set(xlabel=f"predicted, from probability {summary['threshold']:g} on", ylabel="true class")
-    _save(figure, file)
+    write_png(figure, file)
+
+
+def draw_cubes(cubes: Sequence[np.ndarray], names: Sequence[str], file: str | Path, title: str = "") -> None:
+    """Draw cubes in three planes through their middle, two to a row.
+
+    Args:
+        cubes: in [0, 1].
+        names: one for each, above it.
+        file: PNG to write (beside, then renamed).
+        title: line at the top.
+
+    Shape:
+        cubes (H, W, D) each, axes (R, A, S).
+    """
+    rows = -(-len(cubes) // 2)
+    figure = Figure(figsize=(8.4, 3.0 * rows + 0.5), facecolor=GROUND, layout="constrained")
+    axes = figure.subplots(rows, 2, squeeze=False).ravel()
+    for axis in axes:
+        axis.set_axis_off()
+    for axis, cube, name in zip(axes, cubes, names, strict=False):
+        planes = mosaic(plane_slices(cube, [side // 2 for side in cube.shape]))
+        axis.imshow(planes, cmap="gray", vmin=0, vmax=1, origin="lower")
+        axis.set_title(name, color=INK, fontsize=8, parse_math=False)
+    figure.suptitle(title, color=INK, fontsize=12, parse_math=False)
+    write_png(figure, file)
 
 
 def _axes(title: str) -> tuple[Figure, Axes]:
@@ -80,7 +105,3 @@ def _axes(title: str) -> tuple[Figure, Axes]:
     axis.spines[:].set_color(INK)
     axis.spines[["top", "right"]].set_visible(False)
     return figure, axis
-
-
-def _save(figure: Figure, file: str | Path) -> None:
-    write_atomically(Path(file), lambda path: figure.savefig(path, format="png", dpi=120, metadata={"Software": None}))

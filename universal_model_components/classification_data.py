@@ -7,6 +7,7 @@ middle of its scan. What augmentation does to a cube is a function of the seed t
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,19 @@ from .scan_cache import ScanCache
 from .scans import read_scan, stem
 from .task_data import label_fraction, read_cases
 
+logger = logging.getLogger(__name__)
+
 CLASSES = 2
 
 
 def read_classes(
-    datalist: str, dataset_dir: str, split: str, fraction: float = 1.0, seed: int = 0, both: bool = True
+    datalist: str,
+    dataset_dir: str,
+    split: str,
+    fraction: float = 1.0,
+    seed: int = 0,
+    both: bool = True,
+    optional: bool = False,
 ) -> list[dict[str, Any]]:
     """Read one list of a datalist whose entries have a `label` (0 or 1) or `candidates` ([x, y, z, class], mm, LPS).
 
@@ -36,14 +45,18 @@ def read_classes(
         fraction: share of the cases to keep, of each class where entries have a label; see `task_data.label_fraction`.
         seed: of that choice.
         both: whether both classes must be there: without one there is nothing to learn, and no AUC.
+        optional: return nothing for a list that is missing or empty: a run without validation, which the log names.
 
     Raises:
         SystemExit: with one line, for whatever `read_cases` refuses, an entry without classes, or a class that is
             missing.
     """
-    cases = read_cases(datalist, dataset_dir, split, keys=("image",))
+    cases = read_cases(datalist, dataset_dir, split, keys=("image",), optional=optional)
+    if not cases:
+        logger.warning("datalist: %s has no %r cases: the last epoch's model is kept", datalist, split)
+        return []
     for case in cases:
-        _check(case, f"{datalist}: {case['case']!r} in {split!r}")
+        check_classes(case, f"{datalist}: {case['case']!r} in {split!r}")
     strata: dict[Any, list[dict[str, Any]]] = {}
     for case in cases:
         strata.setdefault(case.get("label"), []).append(case)
@@ -58,7 +71,12 @@ def read_classes(
     return cases
 
 
-def _check(case: Mapping[str, Any], where: str) -> None:
+def check_classes(case: Mapping[str, Any], where: str) -> None:
+    """Check that an entry says what class its samples are of.
+
+    Raises:
+        SystemExit: with one line that begins with `where`, when it does not.
+    """
     if "candidates" in case:
         wrong = [one for one in case["candidates"] if len(one) != 4 or one[3] not in (0, 1)]
         if wrong:
@@ -79,7 +97,7 @@ def complete(case: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(case.get("label"), str):
         file = case["label"]
         case["label"] = float(read_scan(file)[0].max())
-        _check(case, file)
+        check_classes(case, file)
         case["label"] = int(case["label"])
     return case
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from sklearn.metrics import confusion_matrix, roc_auc_score
 from torch import Tensor
+from torch.nn.functional import nll_loss
 
 NAMES = ("negative", "positive")
 
@@ -37,6 +38,15 @@ def probabilities_and_labels(output: Sequence[Mapping[str, Any]]) -> tuple[Tenso
     """
     probabilities = torch.stack([torch.as_tensor(one["pred"]).float() for one in output])
     return probabilities, torch.tensor([int(one["label"]) for one in output], device=probabilities.device)
+
+
+def cross_entropy(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """Return the training's loss from probabilities instead of logits, for Ignite's Loss.
+
+    Shape:
+        (N, classes), (N,) → ().
+    """
+    return nll_loss(probabilities.clamp_min(torch.finfo(torch.float32).tiny).log(), labels)
 
 
 def bootstrap_auc(

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The evaluation of a classifier, as a handler of MONAI's evaluator: a row a sample, a summary, two charts."""
+"""The evaluation of a classifier, as a handler of MONAI's evaluator: a row a sample, a summary, pictures."""
 
 from __future__ import annotations
 
 import csv
+import heapq
 import io
 import json
 import logging
@@ -14,7 +15,7 @@ from typing import Any
 from ignite.engine import Events
 from torch import nn
 
-from .charts import draw_confusion, draw_roc
+from .charts import draw_confusion, draw_cubes, draw_roc
 from .classification_metrics import NAMES, summarise
 from .evaluation import versions
 from .files import write_atomically
@@ -23,10 +24,11 @@ from .weights import load_weights
 logger = logging.getLogger(__name__)
 
 COORDINATES = ("coordX", "coordY", "coordZ")
+MISTAKES = 6  # cubes in the picture
 
 
 class ClassificationReport:
-    """Collect an evaluator's answers and write evaluation.csv, evaluation.json, roc.png and confusion.png.
+    """Collect an evaluator's answers; write evaluation.csv and .json, roc.png, confusion.png and mistakes.png.
 
     Args:
         output_dir: where the files go.
@@ -56,6 +58,7 @@ class ClassificationReport:
         self.settings = {"threshold": float(threshold), "repeats": int(bootstrap), "seed": int(seed)}
         self.origin = dict(origin or {})
         self.rows: list[dict[str, Any]] = []
+        self.mistakes: list[tuple[float, int, Any]] = []  # (how wrong, row, cube), the worst few
         self.summary: dict[str, Any] = {}
 
     def attach(self, engine: Any) -> None:
@@ -65,7 +68,7 @@ class ClassificationReport:
         engine.add_event_handler(Events.COMPLETED, self._write)
 
     def _start(self) -> None:
-        self.rows = []
+        self.rows, self.mistakes = [], []
 
     def _collect(self, engine: Any) -> None:
         for item, answer in zip(engine.state.batch, engine.state.output, strict=True):
@@ -75,7 +78,12 @@ class ClassificationReport:
                 row |= dict(zip(COORDINATES, item["position"].tolist(), strict=True))
             probability, label = float(answer["pred"][1]), int(answer["label"])
             row |= {"label": label, "probability": probability}
-            self.rows.append({**row, "predicted": int(probability >= self.settings["threshold"])})
+            row["predicted"] = int(probability >= self.settings["threshold"])
+            if row["predicted"] != label:
+                cube = answer["image"][0].float().cpu().numpy()
+                mistake = abs(label - probability), len(self.rows), cube
+                self.mistakes = heapq.nlargest(MISTAKES, [*self.mistakes, mistake])
+            self.rows.append(row)
 
     def _write(self) -> None:
         summary = summarise(self.rows, **self.settings)  # type: ignore[arg-type]
@@ -90,9 +98,19 @@ class ClassificationReport:
         write_atomically(self.output_dir / "evaluation.json", lambda path: path.write_text(content))
         draw_roc(self.rows, summary, self.output_dir / "roc.png")
         draw_confusion(summary, self.names, self.output_dir / "confusion.png")
+        self._draw_mistakes(self.output_dir / "mistakes.png")
         logger.info("evaluation in %s: %s", self.output_dir, describe(summary))
         for problem in summary["problems"]:
             logger.warning("evaluation: %s", problem)
+
+    def _draw_mistakes(self, file: Path) -> None:
+        """Draw the samples that the model was most wrong about, the worst first; no picture when it made no mistake."""
+        file.unlink(missing_ok=True)
+        if self.mistakes:
+            rows = [self.rows[place] for _, place, _ in self.mistakes]
+            titles = [f"{row['case'][-40:]}: {self.names[row['label']]}, {row['probability']:.3f}" for row in rows]
+            cubes = [cube for *_, cube in self.mistakes]
+            draw_cubes(cubes, titles, file, "true class and probability of the positive one")
 
 
 def describe(summary: Mapping[str, Any]) -> str:

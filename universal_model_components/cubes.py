@@ -88,7 +88,8 @@ def air_table(volume: Tensor, threshold: float) -> np.ndarray:
     Shape:
         volume (H, W, D) → (H + 1, W + 1, D + 1).
     """
-    table = np.pad((volume < threshold).numpy(), ((1, 0), (1, 0), (1, 0))).astype(np.int32)
+    table = np.zeros([side + 1 for side in volume.shape], dtype=np.int32)
+    table[1:, 1:, 1:] = (volume < threshold).numpy()
     for axis in range(3):
         np.cumsum(table, axis=axis, out=table)
     return table

@@ -8,6 +8,7 @@ plays the two-player game. Corruption happens in `prepare_batch`, on the device,
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -62,8 +63,9 @@ def run(trainer: Trainer, val_interval: int = 1) -> None:
     try:
         trainer.run()
     except (OSError, ValueError, FloatingPointError) as error:
-        # from a worker process an error comes with its traceback, itself in the last line
-        raise SystemExit(f"train: {str(error).strip().splitlines()[-1]}") from error
+        # from a worker process an error comes with its traceback, itself in the last line, after the name of its class
+        line = re.sub(r"^[\w.]+Error: ", "", str(error).strip().splitlines()[-1])
+        raise SystemExit(f"train: {line}") from error
 
 
 def tell_sampler(engine: Any) -> None:

@@ -218,6 +218,15 @@ def check_size(
     return made
 
 
+def _as_in_memory(array: np.ndarray) -> Tensor:
+    """View an array's voxels in the order in which they lie: torch reduces that several times faster.
+
+    Shape:
+        array (H, W, D), dense in any order of its axes → (H · W · D,), sharing its memory.
+    """
+    return torch.from_numpy(array.transpose(np.argsort(array.strides)[::-1]).reshape(-1))
+
+
 def _check_voxels(file: str | Path, volume: Tensor) -> None:
     low, high = (float(limit) for limit in volume.aminmax())  # NaN where any voxel is
     if not (math.isfinite(low) and math.isfinite(high)):
@@ -273,11 +282,14 @@ def make_scan(
     source = spacing_of(affine)
     spacing = source if spacing is None else spacing
     check_size(file, voxels.shape, source, spacing)
-    volume = torch.from_numpy(np.array(voxels, dtype=np.float32, order="C"))  # ours: the reader's may map the file
+    # Ours, as the reader's may map the file; in the order that the voxels have, as turning them over in memory is dear.
+    array = np.array(voxels, dtype=np.float32, order="K")
     del voxels  # up to twice as large
-    _check_voxels(file, volume)
-    volume, changed = normalise(volume, window, scale)
-    if float(volume.max() - volume.min()) < MINIMUM_CONTRAST:
+    volume, flat = torch.from_numpy(array), _as_in_memory(array)
+    _check_voxels(file, flat)
+    changed = normalise(flat, window, scale)[1]
+    low, high = flat.aminmax()
+    if float(high - low) < MINIMUM_CONTRAST:
         raise ScanError(f"{file}: constant after clipping to {window}: wrong unit or modality? see intensity_range")
     notes = []
     if changed > CLIP_WARNING:
@@ -288,6 +300,6 @@ def make_scan(
         volume = volume[box].contiguous()
         affine = affine @ nibabel.affines.from_matvec(np.eye(3), [part.start for part in box])
     cropped_shape = tuple(volume.shape)
-    volume = resample(volume, source, spacing).clamp_(0, 1)
+    volume = resample(volume, source, spacing).clamp_(0, 1).contiguous()
     affine = resampled_affine(affine, spacing).numpy()
     return Scan(volume, affine, spacing_of(affine), source_shape, source, notes, cropped_shape)

@@ -48,10 +48,12 @@ def read_cases(
             twice, or a label is not on its image's grid.
     """
     try:
-        entries = _read_split(datalist, split)
+        entries = read_split(datalist, split)
         if not entries and not optional:
             raise ValueError(f"{datalist} has no {split!r} cases: add some, or give another datalist")
-        cases = [_check(f"{datalist}: {split}[{i}]", entry, Path(dataset_dir), keys) for i, entry in enumerate(entries)]
+        cases = [
+            check_entry(f"{datalist}: {split}[{i}]", entry, Path(dataset_dir), keys) for i, entry in enumerate(entries)
+        ]
         seen: set[str] = set()
         for case in cases:
             if case["case"] in seen:
@@ -62,7 +64,12 @@ def read_cases(
         raise SystemExit(f"datalist: {error}") from error
 
 
-def _read_split(datalist: str | Path, split: str) -> list[Any]:
+def read_split(datalist: str | Path, split: str) -> list[Any]:
+    """Return one list of a datalist as it is, empty where there is none.
+
+    Raises:
+        ValueError: when the file cannot be read, or the list is none; one line.
+    """
     try:
         content = json.loads(Path(datalist).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -73,7 +80,18 @@ def _read_split(datalist: str | Path, split: str) -> list[Any]:
     return entries
 
 
-def _check(where: str, entry: Any, root: Path, keys: Sequence[str]) -> dict[str, Any]:
+def check_entry(where: str, entry: Any, root: Path, keys: Sequence[str]) -> dict[str, Any]:
+    """Return an entry with whole paths and a case id, after a look at its headers.
+
+    Args:
+        where: it stands, for messages.
+        entry: of a datalist.
+        root: folder that paths are relative to.
+        keys: that it must have.
+
+    Raises:
+        ValueError: for whatever `read_cases` refuses in a single entry; one line.
+    """
     if not isinstance(entry, Mapping):
         raise ValueError(f"{where} is {entry!r}, expected a mapping with {list(keys)}")
     missing = [key for key in keys if key not in entry]
@@ -148,9 +166,9 @@ def label_fraction(cases: Sequence[dict[str, Any]], fraction: float, seed: int =
 def share_of_rank(cases: int, rank: int = 0, world_size: int = 1) -> list[int]:
     """Return the places of the cases that a rank validates; with fewer cases than ranks some are done twice.
 
-    Each rank needs one, because a collective metric waits for all of them.
+    Each rank needs one, because a collective metric waits for all of them. Of no cases there is none.
     """
-    return [place % cases for place in range(rank, max(cases, world_size), world_size)]
+    return [] if cases == 0 else [place % cases for place in range(rank, max(cases, world_size), world_size)]
 
 
 class CaseDataset(CacheDataset):
@@ -180,14 +198,23 @@ class CaseDataset(CacheDataset):
         num_workers: int = 1,
         copy_cache: bool = True,
     ) -> None:
+        self.problem: ScanError | None = None
         threads = max(1, int(num_workers))
-        try:
-            super().__init__(list(data), transform, cache_rate=cache_rate, num_workers=threads, copy_cache=copy_cache)
-        except ScanError as error:
-            raise SystemExit(f"data: {error}") from error
+        super().__init__(list(data), transform, cache_rate=cache_rate, num_workers=threads, copy_cache=copy_cache)
+        if self.problem is not None:
+            raise SystemExit(f"data: {self.problem}")
 
     def _load_cache_item(self, idx: int) -> Any:
-        return _unwrapped(super()._load_cache_item, idx)
+        """Keep the first problem for `__init__`: raised in one thread, it would leave the others running at exit."""
+        if self.problem is not None:
+            return None
+        try:
+            return super()._load_cache_item(idx)
+        except Exception as error:
+            self.problem = scan_error(error)
+            if self.problem is None:
+                raise
+            return None
 
     def __getitem__(self, index: Any) -> Any:
         """Return a case, with its random transforms seeded where `index` is a pair."""

@@ -12,14 +12,13 @@ import json
 import os
 from pathlib import Path
 
-from deploy_segmentation import read_metadata
+from deploy_segmentation import SeriesToVolume, read_metadata
 from monai.deploy.conditions import CountCondition
 from monai.deploy.core import AppContext, Application, Fragment, Operator, OperatorSpec
 from monai.deploy.core.domain import Image
 from monai.deploy.core.io_type import IOType
 from monai.deploy.operators.dicom_data_loader_operator import DICOMDataLoaderOperator
 from monai.deploy.operators.dicom_series_selector_operator import DICOMSeriesSelectorOperator
-from monai.deploy.operators.dicom_series_to_volume_operator import DICOMSeriesToVolumeOperator
 from monai.deploy.operators.dicom_text_sr_writer_operator import DICOMTextSRWriterOperator
 from monai.deploy.operators.dicom_utils import ModelInfo
 from monai.deploy.operators.monai_bundle_inference_operator import IOMapping, MonaiBundleInferenceOperator
@@ -60,7 +59,7 @@ class ClassificationApp(Application):
             self, CountCondition(self, 1), input_folder=Path(context.input_path), name="loader"
         )
         selector = DICOMSeriesSelectorOperator(self, name="selector")
-        volume = DICOMSeriesToVolumeOperator(self, name="volume")
+        volume = SeriesToVolume(self, name="volume")
         inference = MonaiBundleInferenceOperator(
             self,
             app_context=context,

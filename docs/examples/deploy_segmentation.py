@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 from zipfile import ZipFile
 
+import numpy as np
 from monai.deploy.conditions import CountCondition
 from monai.deploy.core import AppContext, Application
 from monai.deploy.core.domain import Image
@@ -41,6 +42,18 @@ def read_metadata(bundle: Path) -> dict:
         return json.loads(archive.read(name))
 
 
+class SeriesToVolume(DICOMSeriesToVolumeOperator):
+    """App SDK 4.0's operator takes the spacings of rows and columns for each other; this one puts the affines right."""
+
+    def compute_affine_transform(self, s_1, s_n, n, series) -> None:
+        """Scale the first two columns of both affines; nothing changes where pixels are square."""
+        super().compute_affine_transform(s_1, s_n, n, series)
+        rows, columns = map(float, s_1[0x0028, 0x0030].value)
+        right = np.diag([columns / rows, rows / columns, 1, 1])
+        series.dicom_affine_transform = series.dicom_affine_transform @ right
+        series.nifti_affine_transform = series.nifti_affine_transform @ right
+
+
 class SegmentationApp(Application):
     """Loader → series selector → volume → bundle → SEG writer."""
 
@@ -61,7 +74,7 @@ class SegmentationApp(Application):
             self, CountCondition(self, 1), input_folder=Path(context.input_path), name="loader"
         )
         selector = DICOMSeriesSelectorOperator(self, name="selector")
-        volume = DICOMSeriesToVolumeOperator(self, name="volume")
+        volume = SeriesToVolume(self, name="volume")
         inference = MonaiBundleInferenceOperator(
             self,
             app_context=context,

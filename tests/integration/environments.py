@@ -49,8 +49,12 @@ def interpreter(tool: str) -> Path:
 
 
 def environment() -> dict[str, str]:
-    """Return the variables that a tool's processes run with: this checkout's package comes first."""
-    return os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    """Return the variables that a tool's processes run with: this checkout's package comes first.
+
+    What `PYTHONPATH` has already comes after it, so that another MONAI can be put in the place of the pinned one.
+    """
+    path = os.pathsep.join([str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
 
 
 if __name__ == "__main__":

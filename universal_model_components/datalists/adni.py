@@ -79,7 +79,7 @@ def find_subjects(root: Path, table: Path, findings: Findings) -> list[Case]:
     """Return one case a subject of the two classes; what the table lacks or names in vain is said."""
     rows = list(read_table(table, COLUMNS, "table", optional=("image",)))
     diagnoses: dict[str, str] = {}
-    for row in rows:
+    for row in (row for row in rows if row["diagnosis"]):
         known = diagnoses.setdefault(row["subject"], row["diagnosis"].upper())
         if known != row["diagnosis"].upper():
             raise ValueError(

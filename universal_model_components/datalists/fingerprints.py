@@ -6,7 +6,7 @@ permutation of axes, in any file format, compression or data type that keeps the
 
 `levels` is a sketch of the counts alone: hashes of runs of counts of neighbouring intensities, the smallest few of
 them. Runs survive whatever keeps the order of intensities: an offset (HU + 1024), a scaling to [0, 1], another value of
-the padding, and a clip that leaves enough of the levels (half is certain, a tenth is a matter of luck).
+the padding, and a clip that leaves enough of the levels (half do; with a tenth it is luck).
 
 Neither finds a scan that was resampled, cropped, filtered or rounded to fewer levels, and `levels` is empty for
 continuous intensities, where each value occurs once or twice (as after bias-field correction): patient ids must tell.
@@ -32,8 +32,8 @@ INTEGER_RANGE = 1 << 22  # intensities that are counted in a table instead of so
 def count_intensities(voxels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the distinct intensities, ascending, as float32, and how often each occurs; NaN is one intensity.
 
-    Integers of a moderate range are counted in a table, also when they are stored as floats, because sorting a CT of
-    10⁸ voxels takes ten times as long.
+    Integers of a moderate range are counted in a table, also when they are stored as floats: that needs no copy of the
+    scan, and its time depends neither on the type nor on how fast a processor sorts (benchmarks/datalists.py).
     """
     flat = voxels.ravel(order="K")
     low, high = float(flat.min()), float(flat.max())

@@ -87,6 +87,7 @@ def inspect_files(
         return found
     workers = min(usable_cores() if num_workers is None else num_workers, len(left))
     with open(_made(cache), "a", encoding="utf-8") as lines:
+        lines.write("\n")  # ends a line that a killed run left torn
         results = run_parallel(inspect_file, left, workers)
         for result in tqdm(results, "read and hash", len(left), unit="file", mininterval=1, disable=None):
             found[result["file"]] = result
@@ -120,7 +121,7 @@ def _read_cache(cache: str | Path | None) -> dict[str, dict[str, Any]]:
     for line in Path(cache).read_text(encoding="utf-8").splitlines():
         try:
             stamp, found = json.loads(line)
-        except ValueError:  # the last line of a run that was killed
+        except ValueError:  # empty, or torn by a kill
             continue
         known[stamp] = found
     return known
