@@ -24,7 +24,8 @@ from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 from universal_model_components.candidates import cut_cube, cut_cubes_at, nearest_voxels
 from universal_model_components.classification_inference import CandidateInferer, CandidateVoxelsd
 from universal_model_components.models import ClassificationModel
-from universal_model_components.scans import load_scan, make_scan, read_scan
+from universal_model_components.reading import read_scan
+from universal_model_components.scans import load_scan, make_scan
 from universal_model_components.task_transforms import Normalised
 
 SPACING, PATCH, WINDOW = (0.74, 0.74, 1.25), (64, 64, 32), (-1000.0, 1000.0)

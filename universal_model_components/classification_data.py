@@ -18,8 +18,8 @@ from monai.transforms import Compose
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from .reading import read_scan, stem
 from .scan_cache import ScanCache
-from .scans import read_scan, stem
 from .task_data import label_fraction, read_cases
 
 logger = logging.getLogger(__name__)

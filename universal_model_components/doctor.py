@@ -20,8 +20,8 @@ from torch import nn
 
 from .checks import ERROR, FINE, WARNING, Finding, check_candidates, check_datalist, check_folder, check_store
 from .machine import BYTES_A_PARAMETER, LOGS, check_device, check_disk, check_memory, check_packages
+from .reading import read_header
 from .resampling import resampled_shape
-from .scans import read_header
 from .settings import to_bool, to_optional
 from .task_data import read_cases
 from .weights import load_pretrained

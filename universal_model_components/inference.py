@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from .datalists.folder import find_scans
 from .probes import pool_levels
-from .scans import scan_error, stem
+from .reading import scan_error, stem
 from .settings import to_bool, to_optional
 from .weights import check_weights
 

@@ -15,9 +15,10 @@ from tqdm.auto import tqdm
 from .case_files import encode_case
 from .cases import cut_case, problem_of
 from .cubes import scale_counts, too_small
+from .reading import ScanError, read_header, spacing_of
 from .recipes import SCALES, Recipe
 from .resampling import resampled_affine
-from .scans import ScanError, check_size, read_header, spacing_of
+from .scans import check_size
 
 WORKER_BYTES = 0.75e9  # the libraries of one process
 # Copies of the largest volume, float32, that one case may need at once. Measured as what `prepare_case` adds to the
