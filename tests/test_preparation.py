@@ -163,7 +163,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
         [sys.executable, tmp_path / "run.py", scans, store, json.dumps(recipe)], stderr=subprocess.DEVNULL
     )
     cases = store / "cases"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while child.poll() is None and time.monotonic() < deadline and not list(cases.glob("*.h5")):
         time.sleep(0.002)
     family = psutil.Process(child.pid).children(recursive=True)
