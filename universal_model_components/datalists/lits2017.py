@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..reading import stem
+from ..settings import to_optional
 from .findings import Findings
 from .folder import find_scans
 from .making import Case, MaskValues, choose_test, make_datalist
@@ -50,6 +51,8 @@ def lits2017(
     )
     if split not in ("random", "fixed"):
         raise ValueError(f"split: {split!r} is neither 'random' nor 'fixed'")
+    if split == "fixed" and to_optional(test_ids) is not None:
+        raise ValueError(f"test_ids: {test_ids!r} and split 'fixed' both say who tests: leave one out")
     findings = Findings()
     cases = find_volumes(request.root, stage, findings)
     masks = MaskValues(allowed=(0, 1, 2), required=(1,))
@@ -85,8 +88,8 @@ def find_volumes(root: Path, stage: str, findings: Findings) -> list[Case]:
         case = {"image": found["volume", number], "modality": "ct", "case": name, "group": name, "id": str(number)}
         if stage == "finetuning":
             if ("segmentation", number) not in found:
-                findings.problems.append(f"{root}/…/segmentation-{number}.nii: missing: volume-{number} skipped")
-                continue
-            case["label"] = found["segmentation", number]
+                case["problem"] = f"{root}/…/segmentation-{number}.nii: missing: volume-{number} skipped"
+            else:
+                case["label"] = found["segmentation", number]
         cases.append({**case, "stratum": ""})
     return cases

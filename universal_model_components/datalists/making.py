@@ -76,7 +76,13 @@ def choose_test(cases: Sequence[Case], paper: Paper, seed: int, test_ids: Any, f
 def inspect_cases(
     cases: Sequence[Case], request: Request, findings: Findings, masks: MaskValues | None = None
 ) -> list[Case]:
-    """Read and hash the files of cases; return those that can be used, with their hashes, and name the others."""
+    """Read and hash the files of cases; return those that can be used, with their hashes, and name the others.
+
+    A case with the key `problem` (a partner that is missing) has only taken its place in the split: so the lists of a
+    set for pre-training and for fine-tuning agree about everybody else.
+    """
+    findings.problems += [case["problem"] for case in cases if "problem" in case]
+    cases = [case for case in cases if "problem" not in case]
     files = {str(request.root / case["image"]): "image" for case in cases}
     files |= {str(request.root / case["label"]): "mask" for case in cases if isinstance(case.get("label"), str)}
     jobs = [{"file": file, "kind": kind} for file, kind in files.items()]
@@ -98,6 +104,24 @@ def inspect_cases(
     if values:
         findings.notes.append(f"label values found: {sorted(values)}")
     return good
+
+
+def without_copies(cases: Sequence[Case], findings: Findings) -> list[Case]:
+    """Leave out a scan whose voxels are also in a split that is held out from its own, and name both.
+
+    Args:
+        cases: keys image, split and fingerprint.
+        findings: gets a line for each scan left out: of training for validation's and test's, of validation for test's.
+    """
+    first: dict[str, Case] = {}
+    for case in sorted(cases, key=lambda case: -SPLITS.index(case["split"])):
+        held = first.setdefault(case["fingerprint"]["voxels"], case)
+        if held["split"] != case["split"]:
+            findings.problems.append(
+                f"{case['image']}: {case['split']} case with the voxels of {held['image']} in {held['split']}: "
+                "left out, remove one, or give both the same patient"
+            )
+    return [case for case in cases if first[case["fingerprint"]["voxels"]]["split"] == case["split"]]
 
 
 def _mismatch(image: Mapping[str, Any], mask: Mapping[str, Any]) -> str | None:
@@ -138,7 +162,8 @@ def make_datalist(
 
     Args:
         request: what was asked for.
-        cases: keys image, modality, case, group, id and stratum, by task also label, and others that are kept.
+        cases: keys image, modality, case, group, id and stratum, by task also label, and others that are kept; or
+            `problem`, one line that says why the case cannot be used.
         test: groups that test.
         findings: what was found so far.
         paper: by class, how many units train (and validate) and how many test; None where no number is expected.
@@ -154,7 +179,7 @@ def make_datalist(
     """
     splits = assign(cases, test, request.validation_fraction, request.seed, validation)
     chosen = [{**case, "split": split} for split in SPLITS for case in splits[split]]
-    usable = inspect_cases(chosen, request, findings, masks)
+    usable = without_copies(inspect_cases(chosen, request, findings, masks), findings)
     left = {split: [case for case in usable if case["split"] == split] for split in SPLITS}
     _count(left, paper, unit, findings)
     if check is not None:
@@ -189,6 +214,11 @@ def conclude(request: Request, content: Mapping[str, Any], findings: Findings) -
         ValueError: see `make_datalist`.
     """
     findings.print()
+    if not any(content[split] for split in SPLITS):
+        raise ValueError(
+            f"datalist {request.name}: no usable scan in {request.root}: give the folder that it was unpacked into; "
+            "nothing was written"
+        )
     wrong = len(findings.differences) + len(findings.problems)
     if wrong and not request.allow_partial:
         raise ValueError(
