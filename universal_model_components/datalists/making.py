@@ -113,15 +113,19 @@ def without_copies(cases: Sequence[Case], findings: Findings) -> list[Case]:
         cases: keys image, split and fingerprint.
         findings: gets a line for each scan left out: of training for validation's and test's, of validation for test's.
     """
-    first: dict[str, Case] = {}
+    first: dict[tuple[str, str], Case] = {}
+
+    def content(case: Case) -> tuple[str, str]:
+        return case["fingerprint"]["voxels"], case["fingerprint"]["places"]
+
     for case in sorted(cases, key=lambda case: -SPLITS.index(case["split"])):
-        held = first.setdefault(case["fingerprint"]["voxels"], case)
+        held = first.setdefault(content(case), case)
         if held["split"] != case["split"]:
             findings.problems.append(
                 f"{case['image']}: {case['split']} case with the voxels of {held['image']} in {held['split']}: "
                 "left out, remove one, or give both the same patient"
             )
-    return [case for case in cases if first[case["fingerprint"]["voxels"]]["split"] == case["split"]]
+    return [case for case in cases if first[content(case)]["split"] == case["split"]]
 
 
 def _mismatch(image: Mapping[str, Any], mask: Mapping[str, Any]) -> str | None:
