@@ -48,8 +48,11 @@ def lines(findings, level: str) -> list[str]:
 def test_a_good_datalist_is_fine(masks, nodules):
     for voxels in (False, True):
         findings = check_datalist(masks / "datalist.json", masks, voxels=voxels)
-        assert [finding.level for finding in findings] == [FINE] * 3, findings
-    assert "3 'training' cases, headers and voxels read" in findings[0].message
+        assert [finding.level for finding in findings] == [FINE] * (6 if voxels else 3), findings
+    assert [finding.message for finding in findings[:2]] == [
+        "datalist: 3 'training' cases, headers read",
+        "training: voxels of 3 cases read",
+    ]
     findings = check_datalist(nodules / "datalist.json", nodules, segmentation=False, voxels=True)
     assert lines(findings, ERROR) == []
 
@@ -163,6 +166,12 @@ def test_a_list_of_candidates(nodules, tmp_path):
         (tmp_path / "list.csv").write_text(text + "\n")
         findings = list(check_candidates(tmp_path / "list.csv", nodules))
         assert any(finding.level == level and _found(message, finding.message) for finding in findings), findings
+
+
+def test_a_classifier_may_go_without_validation(nodules):
+    findings = check_datalist(changed(nodules, lambda c: c.pop("validation")), nodules, segmentation=False)
+    assert lines(findings, ERROR) == []
+    assert "has no 'validation' cases: add some, or the last epoch's model is kept" in lines(findings, WARNING)[0]
 
 
 def _found(pattern: str, text: str) -> bool:

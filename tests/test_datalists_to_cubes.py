@@ -13,7 +13,10 @@ from universal_model_components.datalists.leakage import check
 from universal_model_components.datalists.lits2017 import lits2017
 from universal_model_components.datalists.luna2016 import luna2016
 from universal_model_components.datalists.msd_heart import msd_heart
-from universal_model_components.store import CubeDataset, case_records
+from universal_model_components.datalists.request import LICENCES
+from universal_model_components.passport import pretraining_passport
+from universal_model_components.random_corruptions import GenesisCorruption
+from universal_model_components.store import CubeDataset, case_records, read_index
 
 SHAPE = (32, 28, 24)
 SMALL = {"patch_size": [16, 16, 8], "cubes_per_volume": {"large": 1, "medium": 1, "small": 2}, "minimum_crop": 3}
@@ -65,3 +68,14 @@ def test_a_member_that_broke_later_is_named_by_prepare_and_costs_no_other(prepar
 
 def test_the_four_lists_leak_nothing(prepared):
     check(*prepared[1], num_workers=0)
+
+
+def test_the_passport_of_weights_will_name_sets_licences_and_cases(prepared):
+    root, files, _ = prepared
+    passport = pretraining_passport(read_index(root / "cubes"), [4, 8], ["ct", "mri"], GenesisCorruption(), 0)
+    lists = {content["name"]: content for content in (json.loads(Path(file).read_text()) for file in files)}
+    assert passport["data"].keys() == lists.keys()
+    for name, entry in passport["data"].items():
+        assert entry["licence"] == lists[name]["licence"] == LICENCES[name]
+        kept = sum(len(lists[name][split]) for split in ("training", "validation")) - (name == "luna2016")
+        assert sum(count for splits in entry["cases"].values() for count in splits.values()) == kept

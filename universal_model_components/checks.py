@@ -80,18 +80,26 @@ def check_datalist(
         except ValueError as error:
             return [*findings, Finding(ERROR, f"datalist: {error}")]
         level = ERROR if split in NEEDED else WARNING
-        found = [] if entries or split == "test" else [f"datalist: {datalist} has no {split!r} cases: add some"]
+        found: list[str] = []
         cases = list(_good_cases(datalist, dataset_dir, split, entries, segmentation, found))
         groups[split] = {str(case.get("group", case["case"])) for case in cases}
         found += _check_classes(datalist, split, cases) if cases and not segmentation else []
         findings += [Finding(level, message) for message in found]
+        if not entries and split in NEEDED:
+            findings.append(_none_there(datalist, split, segmentation))
+        elif entries and not found:
+            findings.append(Finding(FINE, f"datalist: {len(cases)} {split!r} cases, headers read"))
         if voxels:
             label = Labels(label_values) if segmentation else None
             findings += _check_voxels(split, cases, label, to_optional(intensity_range), intensity_scale, level)
-        if entries and not found:
-            kind = "headers and voxels" if voxels else "headers"
-            findings.append(Finding(FINE, f"datalist: {len(cases)} {split!r} cases, {kind} read"))
     return findings + list(_check_leaks(datalist, groups))
+
+
+def _none_there(datalist: str | Path, split: str, segmentation: bool) -> Finding:
+    text = f"datalist: {datalist} has no {split!r} cases: add some"
+    if split == "validation" and not segmentation:
+        return Finding(WARNING, f"{text}, or the last epoch's model is kept")
+    return Finding(ERROR, text)
 
 
 def check_or_exit(datalist: str | Path, *arguments: Any, **settings: Any) -> None:
@@ -236,3 +244,5 @@ def _check_voxels(
         hint = "no IoU can be computed, nothing learned: see label_values" if none_left else "reported, in no mean"
         text = f"{split}: {len(empty)} of {masks} masks are empty, first {empty[0]}: {hint}"
         yield Finding(ERROR if none_left else WARNING, text)
+    if cases:
+        yield Finding(FINE, f"{split}: voxels of {len(cases)} cases read")

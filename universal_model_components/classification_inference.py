@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inference of the classification tasks: candidates of a scan (LNC), or a whole scan (ADC), to rows of a CSV file.
+"""Inference of the classification tasks: candidates of a scan (LNC), or a whole scan (ADC), to probabilities.
 
 A scan is read and resampled once for all of its candidates; their cubes are gathered on the device, a batch at a time.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
@@ -21,9 +19,8 @@ from monai.inferers import Inferer
 from monai.transforms import MapTransform
 from torch import Tensor
 
-from .candidates import COLUMNS, check_inside, cube_windows, cut_cubes_at, gather_cubes, nearest_voxels, read_candidates
+from .candidates import check_inside, cube_windows, cut_cubes_at, gather_cubes, nearest_voxels, read_candidates
 from .datalists.folder import find_scans
-from .files import write_atomically
 from .scan_cache import middle
 from .scans import ScanError, stem
 from .settings import to_bool, to_optional
@@ -207,48 +204,3 @@ class CandidateInferer(Inferer):
         parts = centres[0].split(self.sw_batch_size)
         logits = [network(gather_cubes(windows, part), *args, **kwargs) for part in parts]  # each (n, classes)
         return torch.cat(logits).T.unsqueeze(0)
-
-
-class SavePredictionsd(MapTransform):
-    """Add a scan's probabilities to a CSV file, which is whole after each scan: written beside and renamed.
-
-    With candidates it is a submission to LUNA16: seriesuid, coordX, coordY, coordZ, probability. Without, a row a scan:
-    subject, probability. A sample without a name, such as a server's, is passed on and nothing is written.
-
-    Args:
-        keys: of probabilities, (2, N) for N candidates or (2,) for a scan; the positive class is the second.
-        file: the CSV; rows of an earlier run are replaced.
-        position_key: of the candidates' positions, mm, LPS; None for whole scans.
-        name_key: of the series or subject.
-
-    Raises:
-        SystemExit: with one line, when the file cannot be written, or a probability is not finite.
-    """
-
-    def __init__(
-        self, keys: KeysCollection, file: str, position_key: str | None = None, name_key: str = "case"
-    ) -> None:
-        super().__init__(keys)
-        self.file, self.position_key, self.name_key = Path(file), position_key, name_key
-        self.parts = [",".join([*COLUMNS, "probability"] if position_key else ["subject", "probability"]) + "\n"]
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Write, and return the data as they came."""
-        result = dict(data)
-        if self.name_key not in result:
-            return result
-        name = str(result[self.name_key])
-        for key in self.key_iterator(result):
-            scores = torch.as_tensor(result[key])[1].reshape(-1).tolist()
-            if not np.isfinite(scores).all():
-                raise SystemExit(f"inference: {name}: a probability is not finite: the weights are broken")
-            positions = result[self.position_key].tolist() if self.position_key else [[]]
-            text = io.StringIO()
-            rows = [[name, *where, score] for where, score in zip(positions, scores, strict=True)]
-            csv.writer(text, lineterminator="\n").writerows(rows)
-            self.parts.append(text.getvalue())
-        try:
-            write_atomically(self.file, lambda path: path.write_text("".join(self.parts)))
-        except OSError as error:
-            raise SystemExit(f"inference: {error}") from error
-        return result

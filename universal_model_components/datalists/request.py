@@ -13,6 +13,14 @@ from ..settings import to_bool, to_optional
 from .splits import check_fraction
 
 STAGES = ("pretraining", "finetuning")
+LICENCES = {  # as far as the owners state one; the terms at the source decide. It goes into the passport of weights.
+    "luna2016": "CC BY 4.0; LIDC-IDRI, which it is made of: CC BY 3.0",
+    "lits2017": "terms of the challenge, at its source",
+    "brats2018": "data usage agreement of the challenge, at its source",
+    "msd_heart": "CC BY-SA 4.0",
+    "mmwhs": "terms of the challenge, at its source",
+    "adni": "ADNI data use agreement, at its source",
+}
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,7 @@ class Request:
         """Return the first keys of the datalist."""
         return {
             "name": self.name,
+            "licence": LICENCES.get(self.name, "not stated"),
             "version": 1,
             "package_version": __version__,
             "seed": self.seed,
