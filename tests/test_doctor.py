@@ -84,7 +84,10 @@ def test_every_bundle_is_complete_and_misses_its_data(bundles, task, tmp_path):
     ("settings", "message"),
     [
         ({"learning_rat": 1}, "learning_rat: no config of the bundle has this key"),
-        ({"patch_size": [16, 16, 12]}, r"patch_size: [16, 16, 12]: every side must be divisible by 8"),
+        (
+            {"patch_size": [16, 16, 12]},
+            "patch_size: [16, 16, 12] is not three whole numbers of voxels, each divisible by 8",
+        ),
         ({"features": [5, 8]}, "network_def: features must be two or more even positive channel numbers"),
         ({"val_interval": 500}, "val_interval: 500 is more than the 100 epochs"),
         ({"device": "cuda:7"}, "device: cuda:7, but PyTorch sees"),

@@ -303,6 +303,8 @@ def command_line(bundle, configs, *options, launcher=()):
     ("settings", "message"),
     [
         [{"datalist": "/nowhere.json"}, "datalist: cannot read /nowhere.json"],
+        [{"amp": "maybe"}, "^amp: 'maybe' is not a boolean: give true or false"],
+        [{"intensity_range": [0]}, r"^intensity_range: \[0\] is neither \[low, high\] nor null"],
         [{"label_fraction": 2}, "label_fraction: 2 is not above 0 and up to 1"],
         [{"label_values": [1]}, r"data: .*case_0.nii.gz: label value 4 in \d+ voxels, expected \[0, 1\]"],
         [

@@ -22,6 +22,7 @@ from .checks import ERROR, FINE, WARNING, Finding, check_candidates, check_datal
 from .machine import BYTES_A_PARAMETER, LOGS, check_device, check_disk, check_memory, check_packages
 from .reading import read_header
 from .resampling import resampled_shape
+from .setting_checks import check_settings
 from .settings import to_bool, to_optional
 from .task_data import read_cases
 from .weights import load_pretrained
@@ -127,6 +128,12 @@ def _check_settings(
     for key in settings:
         if key != "bundle_root" and key.split("::")[0] not in known:
             yield Finding(ERROR, f"{key}: no config of the bundle has this key: see its README for the right name")
+    part = {key: parser[key] for key in ("features", "patch_size")}  # pre-training's own checks come with its data
+    try:
+        check_settings(parser.get_parsed_content("checked") if _has(parser, "checked") else part)
+    except ValueError as error:
+        yield Finding(ERROR, str(error))
+        return
     epochs, interval = parser.get_parsed_content("epochs"), parser.get_parsed_content("val_interval")
     if interval > epochs:
         yield Finding(ERROR, f"val_interval: {interval} is more than the {epochs} epochs: no model would be written")
@@ -134,11 +141,6 @@ def _check_settings(
         network.append(parser.get_parsed_content("network_def"))
     except Exception as error:  # whatever a constructor raises, MONAI wraps
         yield Finding(ERROR, f"network_def: {_root(error)}")
-        return
-    divisor = 2 ** (len(parser.get_parsed_content("features")) - 1)
-    sides = to_optional(parser.get_parsed_content("patch_size"))
-    if sides is not None and any(side % divisor for side in sides):
-        yield Finding(ERROR, f"patch_size: {list(sides)}: every side must be divisible by {divisor}")
 
 
 def _check_data(parser: ConfigParser, voxels: bool) -> Iterator[Finding]:
@@ -225,12 +227,11 @@ def _plan(parser: ConfigParser, network: nn.Module) -> Finding:
     except (Exception, SystemExit) as error:
         return Finding(ERROR, f"train: {_root(error).removeprefix('train: ')}")
     epochs, batch = parser.get_parsed_content("epochs"), parser.get_parsed_content("batch_size")
-    parameters = sum(tensor.numel() for tensor in network.parameters()) / 1e6
     return Finding(
         FINE,
         f"plan: {len(training.data)} training cases ({len(training)} samples), {len(validation.data)} validation cases "
         f"({len(validation)}); {steps} steps of {batch} an epoch, {epochs} epochs, {steps * epochs} steps in all; "
-        f"{parameters:.2f} million parameters",
+        f"{sum(tensor.numel() for tensor in network.parameters()) / 1e6:.2f} million parameters",
     )
 
 
