@@ -16,7 +16,8 @@ from universal_model_components.candidates import (
     nearest_voxels,
     read_candidates,
 )
-from universal_model_components.scans import load_scan, read_grid
+from universal_model_components.reading import read_grid
+from universal_model_components.scans import load_scan
 
 SHAPE = (22, 26, 30)
 TURN = Rotation.from_euler("xyz", [9, -7, 12], degrees=True).as_matrix()

@@ -12,7 +12,7 @@ from test_engines import assert_same, make_trainer, state
 
 from universal_model_components.checkpoints import RandomState, TrainingCheckpoint
 from universal_model_components.files import write_atomically
-from universal_model_components.handlers import LossRecorder
+from universal_model_components.loss_record import LossRecorder
 
 
 class Killed(Exception):

@@ -341,7 +341,7 @@ def test_oblique_and_flipped_scans_are_classified_alike(trained, tmp_path):
     entry = write_luna16(tmp_path / "one", scans=1)[0]
     from luna import write_metaimage
 
-    from universal_model_components.scans import read_scan
+    from universal_model_components.reading import read_scan
 
     voxels, affine = read_scan(tmp_path / "one" / entry["image"])
     turned = nibabel.as_closest_canonical(nibabel.Nifti1Image(voxels, affine))

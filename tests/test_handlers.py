@@ -10,6 +10,7 @@ import torch
 from ignite.engine import Events
 from ignite.metrics import Loss
 from monai.engines import SupervisedEvaluator
+from monai.handlers import StatsHandler
 from test_engines import WIDTH, TensorCubes, add_noise, make_trainer
 from torch.utils.data import DataLoader
 
@@ -78,6 +79,19 @@ def test_alarm_names_a_loss_that_is_not_finite(caplog):
     with pytest.raises(FloatingPointError, match=r"non-finite loss at step 1: .*loss_scale.*learning rates"):
         trainer.run()
     assert "non-finite loss at step 1" in caplog.text
+
+
+@pytest.mark.parametrize("error", [ValueError("resume: other seed"), RuntimeError("a bug")])
+def test_alarm_passes_an_error_on_before_pages_are_logged(error, caplog):
+    trainer = make_trainer(handlers=[TrainingAlarm(), StatsHandler(name="training")])
+
+    @trainer.on(Events.STARTED)
+    def fail():
+        raise error
+
+    with pytest.raises(type(error), match=str(error)):
+        trainer.run()
+    assert not any(record.exc_info for record in caplog.records)
 
 
 def test_alarm_names_a_collapse_once(caplog):

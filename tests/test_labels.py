@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from universal_model_components.labels import Labels
-from universal_model_components.scans import ScanError
+from universal_model_components.reading import ScanError
 
 MMWHS = {"foreground": [420], "background": [0, 205, 500], "stray": [421]}
 

@@ -21,7 +21,7 @@ from universal_model_components.datalists.lits2017 import lits2017
 from universal_model_components.datalists.luna2016 import luna2016
 from universal_model_components.datalists.making import CACHE
 from universal_model_components.datalists.own_scans import folder
-from universal_model_components.scans import read_scan
+from universal_model_components.reading import read_scan
 
 SHAPE = (28, 24, 20)
 SAME, OTHER = "the same voxels", "the same voxels with other intensities"

@@ -138,6 +138,11 @@ def test_a_kill_while_writing_leaves_no_passport_of_other_weights(passport, stat
 SAME = {"spacing": (1, 1, 1), "intensity_range": [0, 4000], "intensity_scale": "volume"}
 
 
+def test_the_own_range_of_each_scan_is_a_recipe_too():
+    assert differences({"intensity_range": "null"}, {"intensity_range": None}) == []
+    assert len(differences({"intensity_range": None}, {"intensity_range": [0, 4000]})) == 1
+
+
 @pytest.mark.parametrize(
     ("recipe", "named"),
     [
@@ -148,12 +153,15 @@ SAME = {"spacing": (1, 1, 1), "intensity_range": [0, 4000], "intensity_scale": "
             ["intensity_range", "intensity_scale"],
         ],
         [{"spacing": [1.0, 1.0, 1.0], "label_values": None}, []],
+        [{**SAME, "intensity_range": None}, ["intensity_range"]],
     ],
 )
 def test_another_recipe_warns_in_one_line(recipe, named, passport, state, tmp_path, caplog):
     write_weights(tmp_path / "model.pt", state, passport)
     assert [line.split()[0] for line in differences(passport, recipe)] == named
-    load_pretrained(UNet(1, 1, FEATURES), tmp_path / "model.pt", recipe=recipe)
-    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
-    assert len(warnings) == bool(named)
-    assert all(name in warnings[0] and "\n" not in warnings[0] for name in named)
+    for load in (load_pretrained, load_weights):
+        caplog.clear()
+        load(UniversalModel(features=FEATURES), tmp_path / "model.pt", recipe=recipe)
+        warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+        assert len(warnings) == bool(named)
+        assert all(name in warnings[0] and "\n" not in warnings[0] for name in named)

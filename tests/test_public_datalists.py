@@ -34,8 +34,9 @@ from universal_model_components.datalists.luna2016 import FOLD_SIZES, luna2016
 from universal_model_components.datalists.making import CACHE
 from universal_model_components.datalists.mmwhs import mmwhs
 from universal_model_components.datalists.msd_heart import msd_heart
+from universal_model_components.reading import read_scan
 from universal_model_components.scan_cache import ScanCache
-from universal_model_components.scans import load_scan, read_scan
+from universal_model_components.scans import load_scan
 from universal_model_components.task_data import read_cases
 
 TINY = (16, 14, 12)

@@ -11,17 +11,8 @@ import torch
 from scan_files import body, write_scan, write_with_rows
 
 from universal_model_components.foreground import foreground_box, otsu
-from universal_model_components.scans import (
-    ScanError,
-    load_scan,
-    normalise,
-    one_line,
-    read_header,
-    read_scan,
-    spacing_of,
-    stem,
-    to_ras,
-)
+from universal_model_components.reading import ScanError, one_line, read_header, read_scan, spacing_of, stem
+from universal_model_components.scans import load_scan, normalise, to_ras
 
 CT = {"window": (-1000, 1000), "scale": "range"}
 

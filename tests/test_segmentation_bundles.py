@@ -15,8 +15,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import REPOSITORY
+from public_sets import write_brats2018, write_mmwhs
 from task_bundles import FEATURES, SEGMENTATION, rows, run, workflow, write_segmentation_data
 
+from universal_model_components.datalists.brats2018 import brats2018
+from universal_model_components.datalists.mmwhs import mmwhs
 from universal_model_components.models import SegmentationModel, UniversalModel
 
 BTS, LAS_CT, LAS_MRI = SEGMENTATION
@@ -247,6 +250,21 @@ def test_label_fraction_trains_on_fewer(folders, tmp_path):
     flow.initialize()
     assert len(flow.train_dataset) == 1
     assert len(flow.val_dataset) == 1
+
+
+@pytest.mark.parametrize("task", SEGMENTATION)
+def test_a_public_data_set_becomes_a_datalist_that_the_bundle_reads(task, tmp_path):
+    small = {"shape": (12, 12, 8)}
+    if task == BTS:
+        write_brats2018(tmp_path, hgg=6, lgg=4, **small)
+        brats2018(str(tmp_path), str(tmp_path / "datalist.json"), stage="finetuning", allow_partial=True, num_workers=0)
+    else:
+        write_mmwhs(tmp_path, ct=6, mr=6, **small)
+        modality = "ct" if task == LAS_CT else "mri"
+        mmwhs(str(tmp_path), str(tmp_path / "datalist.json"), modality, allow_partial=True, num_workers=0)
+    settings = {**SMALL, "spacing": [2.0, 2.0, 2.0], "dataset_dir": str(tmp_path), "epochs": 1}
+    run(task, "train", bundle_root=str(tmp_path / "run"), **settings)
+    assert np.isfinite(float(rows(tmp_path / "run" / "output" / "losses.csv")[0]["val_iou"]))
 
 
 def test_a_moved_bundle_runs_from_any_directory(folders, tmp_path):

@@ -9,7 +9,7 @@ import torch
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, RandGaussianNoised
 from scan_files import body, write_scan
 
-from universal_model_components.scans import ScanError
+from universal_model_components.reading import ScanError
 from universal_model_components.task_data import CaseDataset, label_fraction, list_images, read_cases, share_of_rank
 from universal_model_components.task_transforms import Normalised
 

@@ -12,8 +12,8 @@ from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 from scan_files import body, write_scan
 
 from universal_model_components.phantom import draw_brain_mri, draw_heart_ct
+from universal_model_components.reading import ScanError, scan_error
 from universal_model_components.scan_transforms import LoadScand
-from universal_model_components.scans import ScanError, scan_error
 from universal_model_components.task_transforms import (
     SCAN_GRID,
     LargestComponentd,

@@ -21,8 +21,8 @@ import h5py
 import numpy as np
 
 from .cubes import LEVELS, Cubes
+from .reading import ScanError
 from .recipes import SCALES
-from .scans import ScanError
 
 
 def case_file(cube_store: str | Path, case: str) -> Path:

@@ -19,8 +19,9 @@ from .case_files import case_file, content_hash, encode_case, read_attributes
 from .cubes import Cubes, cut_cubes
 from .files import write_atomically
 from .histograms import count_intensities, count_normalised, sample
+from .reading import ScanError, read_scan
 from .recipes import SCALES, Recipe, recipe_id
-from .scans import Scan, ScanError, make_scan, read_scan
+from .scans import Scan, make_scan
 
 
 def prepare_case(case: Mapping[str, Any], recipe: Recipe, cube_store: str) -> dict[str, Any]:

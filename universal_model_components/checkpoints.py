@@ -19,6 +19,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from .files import write_atomically
+from .settings import to_optional
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +118,7 @@ class TrainingCheckpoint:
         if missing:
             raise ValueError(f"resume: {self.file} has no {missing}, expected a checkpoint of this training")
         for name, value in self.settings.items():
-            if state["settings"].get(name) != value:
+            if to_optional(state["settings"].get(name)) != to_optional(value):
                 raise ValueError(
                     f"resume: {self.file} was written with {name}={state['settings'].get(name)!r}, this run has "
                     f"{value!r}; use the same, or --resume false to start anew"

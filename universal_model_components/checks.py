@@ -21,7 +21,8 @@ from .candidates import check_inside, read_candidates
 from .classification_data import CLASSES, check_classes, sample_labels
 from .datalists.folder import find_scans, folder_datalist
 from .labels import Labels
-from .scans import ScanError, make_scan, read_grid, read_scan, stem
+from .reading import ScanError, read_grid, read_scan, stem
+from .scans import make_scan
 from .settings import to_optional
 from .store import case_records
 from .task_data import check_entry, read_split

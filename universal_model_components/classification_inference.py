@@ -21,8 +21,8 @@ from torch import Tensor
 
 from .candidates import check_inside, cube_windows, cut_cubes_at, gather_cubes, nearest_voxels, read_candidates
 from .datalists.folder import find_scans
+from .reading import ScanError, stem
 from .scan_cache import middle
-from .scans import ScanError, stem
 from .settings import to_bool, to_optional
 from .task_data import list_images, read_cases
 from .task_transforms import SCAN_GRID, file_of

@@ -20,8 +20,8 @@ from torch import nn
 
 from .checks import ERROR, FINE, WARNING, Finding, check_candidates, check_datalist, check_folder, check_store
 from .machine import BYTES_A_PARAMETER, LOGS, check_device, check_disk, check_memory, check_packages
+from .reading import read_header
 from .resampling import resampled_shape
-from .scans import read_header
 from .settings import to_bool, to_optional
 from .task_data import read_cases
 from .weights import load_pretrained
@@ -223,7 +223,7 @@ def _plan(parser: ConfigParser, network: nn.Module) -> Finding:
         training, validation = (parser.get_parsed_content(f"{part}::dataset") for part in ("train", "validate"))
         steps = len(parser.get_parsed_content("train::sampler"))
     except (Exception, SystemExit) as error:
-        return Finding(ERROR, f"train: {_root(error)}")
+        return Finding(ERROR, f"train: {_root(error).removeprefix('train: ')}")
     epochs, batch = parser.get_parsed_content("epochs"), parser.get_parsed_content("batch_size")
     parameters = sum(tensor.numel() for tensor in network.parameters()) / 1e6
     return Finding(
@@ -244,6 +244,6 @@ def _kind(parser: ConfigParser) -> str:
 
 def _root(error: BaseException) -> str:
     """Return the message of what MONAI's parser wrapped, in one line."""
-    while error.__cause__ is not None:
+    while error.__cause__ is not None and not isinstance(error, SystemExit):
         error = error.__cause__
     return " ".join(str(error).split())[:300] or type(error).__name__

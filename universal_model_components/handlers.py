@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ignite handlers of a training run: its record of losses, its alarms, its best model and its panels.
+"""Ignite handlers of a training run: its alarms, its early stop, its progress and its panels.
+
+Configs name the record of losses (`loss_record`) and the models that are kept (`best_model`) by this module too.
 
 What a run must remember over a restart has a `state_dict`, and is named in `checkpoints.TrainingCheckpoint`'s objects.
 Files are written by rank 0 alone, beside and then renamed.
@@ -7,11 +9,8 @@ Files are written by rank 0 alone, beside and then renamed.
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import math
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,26 +22,10 @@ from ignite.handlers import EarlyStopping, ProgressBar
 
 from .best_model import BestModel as BestModel  # named as handlers.BestModel in configs
 from .best_model import LastModel as LastModel
-from .files import write_atomically
+from .loss_record import LossRecorder as LossRecorder
+from .loss_record import learning_rates, loss_values
 
 logger = logging.getLogger(__name__)
-
-
-def loss_values(output: Any) -> dict[str, float]:
-    """Return "loss" and every "loss_<part>" of a trainer's output, decollated or not, as numbers."""
-    values = output[0] if isinstance(output, (list, tuple)) else output
-    return {str(name): float(value) for name, value in values.items() if name.startswith("loss")}  # MONAI: enums
-
-
-def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
-    """Return the rate of each parameter group: "lr_<name>", or "lr" for groups without a name."""
-    groups = optimizer.param_groups
-    return {f"lr_{group['name']}" if "name" in group else "lr": float(group["lr"]) for group in groups}
-
-
-def _over_ranks(values: Mapping[str, float]) -> dict[str, float]:
-    ranks = idist.get_world_size()
-    return {name: float(idist.all_reduce(value)) / ranks for name, value in values.items()}
 
 
 def use(handler: Any) -> Any:
@@ -54,72 +37,15 @@ def use(handler: Any) -> Any:
     return handler
 
 
-class LossRecorder:
-    """Mean of each loss over an epoch: into `engine.state.metrics` for the trackers, and a row of a CSV file.
-
-    A trainer's own metrics, where it has any, are columns too.
-
-    Attach it to the trainer after the validation handler, so that the row has the epoch's validation metrics.
-
-    Args:
-        file: the CSV; columns epoch, step, seconds, lr or lr_<part>, loss, loss_<part>, and both engines' metrics.
-        validator: the engine whose metrics are added, or None.
-    """
-
-    def __init__(self, file: str, validator: Any = None) -> None:
-        self.file = Path(file)
-        self.validator = validator
-        self.rows: list[dict[str, float]] = []
-        self.sums: dict[str, float] = {}
-        self.batches = 0
-        self.started = time.monotonic()
-
-    def attach(self, engine: Any) -> None:
-        """Record every iteration and every epoch of `engine`."""
-        engine.add_event_handler(Events.EPOCH_STARTED, self._start)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the rows so far and the running epoch's sums, averaged over the ranks; all ranks must call it."""
-        return {"rows": self.rows, "sums": _over_ranks(self.sums), "batches": self.batches}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict`'s result."""
-        self.rows, self.sums, self.batches = list(state["rows"]), dict(state["sums"]), int(state["batches"])
-
-    def _start(self) -> None:
-        self.started = time.monotonic()
-
-    def _add(self, engine: Any) -> None:
-        for name, value in loss_values(engine.state.output).items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-        self.batches += 1
-
-    def _finish(self, engine: Any) -> None:
-        means = _over_ranks({name: total / self.batches for name, total in self.sums.items()})
-        engine.state.metrics.update(means)
-        row = {"epoch": engine.state.epoch, "step": engine.state.iteration, "seconds": time.monotonic() - self.started}
-        row |= learning_rates(engine.optimizer)
-        row |= {name: float(value) for name, value in engine.state.metrics.items()}  # the means are among them
-        if self.validator is not None and self.validator.state.epoch == engine.state.epoch:
-            row |= {name: float(value) for name, value in self.validator.state.metrics.items()}
-        self.rows.append(row)
-        self.sums, self.batches = {}, 0
-        if idist.get_rank() == 0:
-            self._write()
-
-    def _write(self) -> None:
-        columns = list(dict.fromkeys(name for row in self.rows for name in row))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        write_atomically(self.file, lambda path: path.write_text(text.getvalue()))
+def _pass_on(engine: Any, error: BaseException) -> None:
+    raise error
 
 
 class TrainingAlarm:
     """Name a loss that is not finite, and stop; name a restoration that has collapsed to a constant, and go on.
+
+    Whatever error ends the run is passed on as it is, before MONAI's `StatsHandler` logs a page about it: what a user
+    can mend ends in one line then (`engines.run`), and anything else in the interpreter's own traceback.
 
     A restoration counts as collapsed when, over `patience` iterations on end, the standard deviation within the
     restored cubes stays under `tolerance` of that within the originals. A learning rate of 1 with β = 10 can do that.
@@ -143,7 +69,8 @@ class TrainingAlarm:
         self.constant_iterations = 0
 
     def attach(self, engine: Any) -> None:
-        """Look at every iteration of `engine`; attach it before whatever writes checkpoints."""
+        """Look at every iteration of `engine`; attach it before `StatsHandler` and whatever writes checkpoints."""
+        engine.add_event_handler(Events.EXCEPTION_RAISED, _pass_on)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
 
     def state_dict(self) -> dict[str, int]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from .datalists.folder import find_scans
 from .probes import pool_levels
-from .scans import scan_error, stem
+from .reading import scan_error, stem
 from .settings import to_bool, to_optional
 from .weights import check_weights
 
@@ -183,6 +183,7 @@ def restore_scans(
     weights: str | None,
     strict: bool | str = False,
     done: str = "restored",
+    recipe: Mapping[str, Any] | None = None,
 ) -> None:
     """Restore, or whatever the evaluator does, every scan; the whole of an inference.json.
 
@@ -193,6 +194,7 @@ def restore_scans(
         weights: file of a plain state dict; None when the network has its own, as an ONNX file has.
         strict: exit non-zero when any scan was skipped (after the others were done).
         done: what has happened to a scan then, for the last line.
+        recipe: how scans are prepared, see `weights.check_weights`.
 
     Raises:
         SystemExit: with one line, when settings or weights are wrong, a file cannot be written, or no scan was good.
@@ -200,7 +202,7 @@ def restore_scans(
     try:
         strict = to_bool(strict, "strict")
         if to_optional(weights) is not None:
-            check_weights(network, str(weights))
+            check_weights(network, str(weights), recipe)
         evaluator.run()
     except (OSError, ValueError) as error:
         raise SystemExit(f"inference: {error}") from error

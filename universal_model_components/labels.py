@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .scans import ScanError
+from .reading import ScanError
 from .settings import to_optional
 
 logger = logging.getLogger(__name__)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from . import __version__
 from .files import write_atomically, write_json
+from .settings import to_optional
 
 AXES = "RAS"  # voxel indices grow to the right, to the front and upwards
 BATCH_STATISTICS = "batch statistics, in evaluation too"
@@ -157,12 +158,14 @@ def differences(passport: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[
     """
     found = []
     for key, value in recipe.items():
-        there = passport.get(key)
+        if key not in passport:
+            continue
+        there = passport[key]
         known = list(there.values()) if isinstance(there, Mapping) else [there]
-        if there is not None and _plain(value) not in [_plain(one) for one in known]:
+        if _plain(value) not in [_plain(one) for one in known]:
             found.append(f"{key} {there}, this run has {value}")
     return found
 
 
 def _plain(value: Any) -> Any:
-    return [float(item) for item in value] if isinstance(value, (list, tuple)) else value
+    return [float(item) for item in value] if isinstance(value, (list, tuple)) else to_optional(value)

@@ -23,7 +23,8 @@ from matplotlib.ticker import MaxNLocator
 
 from .files import write_atomically
 from .planes import mosaic, plane_slices, telling_voxel
-from .scans import read_scan, to_ras
+from .reading import read_scan
+from .scans import to_ras
 
 COLUMNS = ("original", "corrupted", "restored", "absolute error")
 GROUND, INK = "#14171c", "#e8eaed"

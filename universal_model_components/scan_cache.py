@@ -24,7 +24,8 @@ from .case_files import case_file
 from .cases import problem_of
 from .cubes import LEVELS
 from .files import write_atomically
-from .scans import ScanError, load_scan, read_grid, stem
+from .reading import ScanError, read_grid, stem
+from .scans import load_scan
 from .settings import to_bool, to_optional
 from .workers import run_parallel
 

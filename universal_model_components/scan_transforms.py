@@ -18,8 +18,9 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from torch import Tensor
 
+from .reading import read_scan
 from .resampling import resample_to_grid
-from .scans import make_scan, read_scan
+from .scans import make_scan
 from .settings import by_modality
 
 logger = logging.getLogger(__name__)

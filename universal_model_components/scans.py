@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One scan, from a file to a volume for cubes: read, check, orient, normalise, resample (paper IV-B.1).
+"""One scan, from its voxels to a volume for cubes: check, orient, normalise, resample (paper IV-B.1).
 
 Orientation is the closest RAS that flips and permutes reach; an oblique scan is not rotated, its affine keeps the rest.
 Intensities are clipped and scaled *before* the spline, so that padding at -3024 and metal do not ring into the
@@ -12,28 +12,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import itk
 import nibabel
 import numpy as np
 import torch
-from monai.data import ITKReader, NibabelReader
 from torch import Tensor
 
 from .foreground import foreground_box
+from .reading import ScanError, read_scan, spacing_of
 from .resampling import resample, resampled_affine, resampled_shape
 
-NIFTI = (".nii", ".nii.gz")
-SUFFIXES = (*NIFTI, ".mha", ".mhd", ".nrrd")
 CLIP_WARNING = 0.1  # share of voxels that a clip may change before a line is printed
 MINIMUM_CONTRAST = 0.01  # of the window: a CT in HU that spans less than this holds one material
 MAXIMUM_SIDE = 3000.0  # mm: longer than any patient, so the header's spacing is wrong
 MAXIMUM_VOXELS = 1e9  # after resampling; 4 GB for each copy
-
-
-class ScanError(ValueError):
-    """A scan that cannot be used; the message is one line: the file, what was found, what to do."""
 
 
 @dataclass(frozen=True)
@@ -60,111 +52,6 @@ class Scan:
     source_spacing: tuple[float, ...]
     notes: list[str] = field(default_factory=list)
     cropped_shape: tuple[int, ...] = ()
-
-
-def stem(file: str | Path) -> str:
-    """Return the path without its scan suffix: `ct/a.nii.gz` and `ct/a.nii` have the one id `ct/a`."""
-    text = Path(file).as_posix()
-    suffix = max((s for s in SUFFIXES if text.lower().endswith(s)), key=len, default="")
-    return text[: len(text) - len(suffix)]
-
-
-def read_scan(file: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read a NIfTI, MetaImage or NRRD file with MONAI's readers and check that it is a 3D scalar volume.
-
-    Returns:
-        The voxels as stored (any real type) and the affine in mm, RAS.
-
-    Raises:
-        ScanError: missing, unreadable or truncated file, other than three axes, singular affine.
-    """
-    if not Path(file).is_file():
-        raise ScanError(f"{file}: no such file: correct the datalist or fetch the scan")
-    is_nifti = str(file).lower().endswith(NIFTI)
-    reader = NibabelReader() if is_nifti else ITKReader()
-    try:
-        voxels, meta = reader.get_data(reader.read(str(file)))
-        # MONAI mends a NIfTI whose matrix and pixdim disagree; a matrix that is no orientation at all must not pass.
-        stored = np.asarray(nibabel.load(file).affine if is_nifti else meta["affine"])  # type: ignore[attr-defined]
-    except Exception as error:  # the readers raise whatever their libraries do
-        raise ScanError(f"{file}: unreadable or truncated ({one_line(error)}): fetch or export it again") from error
-    while voxels.ndim > 3 and voxels.shape[-1] == 1:
-        voxels = voxels[..., 0]
-    if voxels.ndim != 3 or min(voxels.shape) < 2:
-        kind = "2D" if voxels.ndim < 3 or min(voxels.shape) < 2 else f"{voxels.ndim}D"
-        raise ScanError(f"{file}: {kind} image of shape {voxels.shape}, not one 3D volume: split or remove it")
-    if voxels.dtype.kind not in "biuf":
-        raise ScanError(f"{file}: voxels of type {voxels.dtype}, not one number each: convert it to a scalar image")
-    affine = np.asarray(meta["affine"], dtype=np.float64)
-    for matrix in (stored, affine):
-        _check_affine(file, matrix)
-    return voxels, affine
-
-
-def one_line(error: Exception) -> str:
-    """Return what an error says in one line of at most 150 characters; a library's first lines say most."""
-    return " ".join(str(error).split())[:150] or type(error).__name__
-
-
-def _check_affine(file: str | Path, affine: np.ndarray) -> None:
-    """Refuse an affine whose axes do not span a volume: the box of unit directions has (almost) none."""
-    if np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-6 * np.prod(spacing_of(affine)):
-        return
-    raise ScanError(f"{file}: singular affine {affine[:3, :3].tolist()}: repair the header's orientation")
-
-
-def scan_error(error: BaseException) -> ScanError | None:
-    """Return the `ScanError` that MONAI's transforms have wrapped into others, if there is one."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, ScanError):
-        cause = cause.__cause__
-    return cause
-
-
-def read_header(file: str | Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """Return shape and spacing (mm) of a scan, in RAS order, without reading its voxels.
-
-    Raises:
-        ScanError: as `read_grid`.
-    """
-    shape, affine = read_grid(file)
-    order, spacing = nibabel.io_orientation(affine)[:, 0].argsort(), spacing_of(affine)
-    return tuple(shape[axis] for axis in order), tuple(spacing[axis] for axis in order)
-
-
-def read_grid(file: str | Path) -> tuple[tuple[int, ...], np.ndarray]:
-    """Return shape and affine (mm, RAS) of a scan, in the file's order of axes, without reading its voxels.
-
-    Raises:
-        ScanError: when there is no header to read, or it is not that of a 3D volume, or its affine is singular.
-    """
-    try:
-        if str(file).lower().endswith(NIFTI):
-            header: Any = nibabel.load(file)
-            shape, affine = tuple(header.shape), np.asarray(header.affine)
-        else:
-            header = itk.ImageIOFactory.CreateImageIO(str(file), itk.CommonEnums.IOFileMode_ReadMode)
-            header.SetFileName(str(file))
-            header.ReadImageInformation()
-            axes = range(header.GetNumberOfDimensions())
-            shape, affine = tuple(header.GetDimensions(axis) for axis in axes), np.eye(4)
-            for axis in range(min(3, len(shape))):
-                direction = np.multiply(header.GetDirection(axis)[:3], (-1, -1, 1)[: len(shape)][:3])
-                affine[: len(direction), axis] = direction * header.GetSpacing(axis)
-                affine[axis, 3] = (-1, -1, 1)[axis] * header.GetOrigin(axis)
-    except Exception as error:  # see read_scan
-        raise ScanError(f"{file}: no readable header ({one_line(error)}): fetch or export it again") from error
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    if len(shape) != 3 or min(shape) < 2:
-        raise ScanError(f"{file}: image of shape {shape}, not one 3D volume: split or remove it")
-    _check_affine(file, affine)
-    return shape, affine
-
-
-def spacing_of(affine: np.ndarray) -> tuple[float, ...]:
-    """Return the voxel sides in mm: the lengths of the affine's first three columns."""
-    return tuple(float(side) for side in np.linalg.norm(affine[:3, :3], axis=0))
 
 
 def to_ras(voxels: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -236,6 +123,18 @@ def _check_voxels(file: str | Path, volume: Tensor) -> None:
         raise ScanError(f"{file}: constant volume (every voxel is {low:g}): remove the scan")
 
 
+def _normalise_checked(file: str | Path, voxels: Tensor, window: Sequence[float] | None, scale: str) -> list[str]:
+    """Normalise in place, refuse what holds nothing, and return a line for a clip that changed much."""
+    _check_voxels(file, voxels)
+    changed = normalise(voxels, window, scale)[1]
+    low, high = voxels.aminmax()
+    if float(high - low) < MINIMUM_CONTRAST:
+        raise ScanError(f"{file}: constant after clipping to {window}: wrong unit or modality? see intensity_range")
+    if changed <= CLIP_WARNING:
+        return []
+    return [f"{file}: clipping to {window} changed {changed:.0%} of the voxels: see intensity_range"]
+
+
 def load_scan(
     file: str | Path,
     window: Sequence[float] | None = None,
@@ -285,15 +184,8 @@ def make_scan(
     # Ours, as the reader's may map the file; in the order that the voxels have, as turning them over in memory is dear.
     array = np.array(voxels, dtype=np.float32, order="K")
     del voxels  # up to twice as large
-    volume, flat = torch.from_numpy(array), _as_in_memory(array)
-    _check_voxels(file, flat)
-    changed = normalise(flat, window, scale)[1]
-    low, high = flat.aminmax()
-    if float(high - low) < MINIMUM_CONTRAST:
-        raise ScanError(f"{file}: constant after clipping to {window}: wrong unit or modality? see intensity_range")
-    notes = []
-    if changed > CLIP_WARNING:
-        notes.append(f"{file}: clipping to {window} changed {changed:.0%} of the voxels: see intensity_range")
+    notes = _normalise_checked(file, _as_in_memory(array), window, scale)
+    volume = torch.from_numpy(array)
     source_shape = tuple(volume.shape)
     if foreground:
         box = foreground_box(volume, source)

@@ -29,7 +29,7 @@ from .files import write_atomically
 from .grids import grid_difference
 from .labels import Labels
 from .overlays import Overlay, draw_overlays
-from .scans import ScanError, read_scan, scan_error, spacing_of, stem
+from .reading import ScanError, read_scan, scan_error, spacing_of, stem
 from .segmentation_metrics import COUNTS, MEASURES, measure_masks, summarise_masks, telling_cases
 
 logger = logging.getLogger(__name__)

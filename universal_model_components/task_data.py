@@ -20,7 +20,7 @@ from monai.transforms import Compose
 from .datalists.folder import find_scans
 from .datalists.splits import hash_order
 from .grids import grid_difference
-from .scans import SUFFIXES, ScanError, read_grid, scan_error, stem
+from .reading import SUFFIXES, ScanError, read_grid, scan_error, stem
 from .settings import to_optional
 
 

@@ -23,8 +23,9 @@ from torch import Tensor
 
 from .grids import grid_difference
 from .labels import Labels
+from .reading import ScanError, check_affine
 from .scan_transforms import grid_positions, resample_to_affine
-from .scans import ScanError, make_scan
+from .scans import make_scan
 from .settings import to_bool, to_optional
 
 logger = logging.getLogger(__name__)
@@ -84,8 +85,7 @@ class Normalised(MapTransform):
         if not isinstance(image, MetaTensor) or image.ndim != 4 or image.shape[0] != 1:
             raise ScanError(f"{file}: {_shape(image)}, expected a MetaTensor (1, H, W, D): one channel, one 3D volume")
         affine = _affine(image)
-        if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
-            raise ScanError(f"{file}: singular affine {affine[:3, :3].tolist()}: repair the header's orientation")
+        check_affine(file, affine)
         voxels = image.as_tensor()[0].cpu().numpy()
         scan = make_scan(file, voxels, affine, self.window, self.scale, self.spacing, self.foreground)
         for note in scan.notes:

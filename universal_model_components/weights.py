@@ -172,24 +172,29 @@ def read_weights(file: str | Path) -> dict[str, Tensor]:
         FileNotFoundError: when there is no such file.
         ValueError: when it is not a plain state dict.
     """
-    found, _ = trusted_weights(file)
+    return _read_plain(file)[0]
+
+
+def _read_plain(file: str | Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    found, passport = trusted_weights(file)
     if found.kind != "PyTorch" or found.wrapping:
         what = f"a mapping of {found.wrapping}" if found.wrapping else found.kind
         raise ValueError(f"pretrained_weights: {file} holds {what}, expected a plain state dict: give a model.pt")
-    return found.state
+    return found.state, passport
 
 
-def check_weights(network: nn.Module, file: str | Path) -> dict[str, Tensor]:
+def check_weights(network: nn.Module, file: str | Path, recipe: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
     """Read weights and check that they are the network's, name by name and shape by shape.
 
     Args:
         network: what they are for; left as it is.
         file: see `read_weights`.
+        recipe: how this run prepares its images, see `load_pretrained`: another one than in training is a warning.
 
     Raises:
         FileNotFoundError, ValueError: as `read_weights`; ValueError also when names or shapes differ. Each is one line.
     """
-    state, own = read_weights(file), network.state_dict()
+    (state, passport), own = _read_plain(file), network.state_dict()
     if encoder_features(state) != encoder_features(own):
         raise ValueError(
             f"pretrained_weights: {file} has features {encoder_features(state)}, the network {encoder_features(own)}: "
@@ -208,14 +213,16 @@ def check_weights(network: nn.Module, file: str | Path) -> dict[str, Tensor]:
                 f"pretrained_weights: {name} in {file} is {list(state[name].shape)}, the network expects "
                 f"{list(tensor.shape)}: give features and modalities as in its training"
             )
+    if recipe is not None:
+        _warn(network, str(file), passport, recipe)
     return state
 
 
-def load_weights(network: nn.Module, file: str | Path) -> nn.Module:
+def load_weights(network: nn.Module, file: str | Path, recipe: Mapping[str, Any] | None = None) -> nn.Module:
     """Load weights strictly into the network and return it; it is left as it was when they do not fit.
 
     Raises:
         FileNotFoundError, ValueError: as `check_weights`.
     """
-    network.load_state_dict(check_weights(network, file))
+    network.load_state_dict(check_weights(network, file, recipe))
     return network

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..scans import stem
+from ..reading import stem
 from .findings import Findings
 from .folder import find_scans
 from .making import Case, MaskValues, choose_test, make_datalist

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..scans import SUFFIXES, stem
+from ..reading import SUFFIXES, stem
 from .splits import split_cases
 from .tables import read_table
 

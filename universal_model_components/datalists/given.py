@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..scans import stem
+from ..reading import stem
 
 SPLITS = ("training", "validation")
 

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from ..case_files import content_hash, parts_of
 from ..cases import problem_of
-from ..scans import ScanError, read_scan
+from ..reading import ScanError, read_scan
 from ..workers import run_parallel, usable_cores
 from .fingerprints import count_intensities, fingerprint
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..scans import stem
+from ..reading import stem
 from .folder import find_scans
 from .making import Case
 from .tables import read_table

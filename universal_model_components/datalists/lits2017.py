@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..scans import stem
+from ..reading import stem
 from ..settings import to_optional
 from .findings import Findings
 from .folder import find_scans

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..scans import stem
+from ..reading import stem
 from .findings import Findings
 from .folder import find_scans
 from .making import Case, make_datalist

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..scans import stem
+from ..reading import stem
 from ..settings import to_optional
 from .findings import Findings
 from .folder import find_cases, read_groups
