@@ -104,6 +104,10 @@ def test_a_name_that_two_folders_have_names_no_patient(tmp_path):
     datalist = make(root, modality="mri", groups=tmp_path / "groups.csv")
     assert "no scan, or several, named 'a'" in datalist["problems"][0]
     assert {case["group"] for case in datalist["test"]} == {"imagesTs/a"}
+    (tmp_path / "groups.csv").write_text("case,group\nimagesTs/a,p1\nb,p1\n")
+    datalist = make(root, modality="mri", groups=tmp_path / "groups.csv")
+    assert {case["case"] for case in datalist["test"]} == {"imagesTs/a.nii.gz", "imagesTr/b.nii.gz"}
+    assert "1 scans of imagesTr are of patients of imagesTs: they test too" in datalist["notes"]
     (tmp_path / "groups.csv").write_text("case,group\na,p1\na.nii.gz,p2\n")
     with pytest.raises(ValueError, match=r"groups: .* a is of 'p1' and of 'p2': keep one row"):
         make(root, modality="mri", groups=tmp_path / "groups.csv")

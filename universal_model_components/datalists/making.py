@@ -17,7 +17,7 @@ from ..settings import to_optional
 from .findings import Findings
 from .inspection import inspect_files
 from .request import Request
-from .splits import assign, draw_test, strata_of
+from .splits import assign, draw_test, strata_of, without_copies
 
 SPLITS = ("training", "validation", "test")
 CACHE = ".datalist_cache.jsonl"
@@ -106,28 +106,6 @@ def inspect_cases(
     return good
 
 
-def without_copies(cases: Sequence[Case], findings: Findings) -> list[Case]:
-    """Leave out a scan whose voxels are also in a split that is held out from its own, and name both.
-
-    Args:
-        cases: keys image, split and fingerprint.
-        findings: gets a line for each scan left out: of training for validation's and test's, of validation for test's.
-    """
-    first: dict[tuple[str, str], Case] = {}
-
-    def content(case: Case) -> tuple[str, str]:
-        return case["fingerprint"]["voxels"], case["fingerprint"]["places"]
-
-    for case in sorted(cases, key=lambda case: -SPLITS.index(case["split"])):
-        held = first.setdefault(content(case), case)
-        if held["split"] != case["split"]:
-            findings.problems.append(
-                f"{case['image']}: {case['split']} case with the voxels of {held['image']} in {held['split']}: "
-                "left out, remove one, or give both the same patient"
-            )
-    return [case for case in cases if first[content(case)]["split"] == case["split"]]
-
-
 def _mismatch(image: Mapping[str, Any], mask: Mapping[str, Any]) -> str | None:
     if image["shape"] != mask["shape"]:
         return (
@@ -183,7 +161,8 @@ def make_datalist(
     """
     splits = assign(cases, test, request.validation_fraction, request.seed, validation)
     chosen = [{**case, "split": split} for split in SPLITS for case in splits[split]]
-    usable = without_copies(inspect_cases(chosen, request, findings, masks), findings)
+    usable, copies = without_copies(inspect_cases(chosen, request, findings, masks))
+    findings.problems += copies
     left = {split: [case for case in usable if case["split"] == split] for split in SPLITS}
     _count(left, paper, unit, findings)
     if check is not None:

@@ -84,7 +84,7 @@ def folder(
         key = "test_ids" if fraction is None else "test_fraction"
         raise ValueError(f"{key}: {request.root} has its test in imagesTs and labelsTs: leave the option out")
     fraction = TEST_FRACTION * is_labelled if fraction is None else check_fraction(fraction, "test_fraction")
-    test = {case["group"] for case in given} or _choose(cases, fraction, seed, test_ids, findings)
+    test = _held_out(cases, given, findings) if given else _choose(cases, fraction, seed, test_ids, findings)
     paper = {case["stratum"]: (None, None) for case in [*cases, *given]}
     return make_datalist(request, [*cases, *given], test, findings, paper, "scans")
 
@@ -139,6 +139,15 @@ def _find_folders(
     if given:
         findings.notes.append(f"test cases are the {len(given)} of imagesTs and labelsTs")
     return cases, given
+
+
+def _held_out(cases: Sequence[Case], given: Sequence[Case], findings: Findings) -> set[str]:
+    """Return the patients of imagesTs; what imagesTr has of them cannot be trained on."""
+    test = {case["group"] for case in given}
+    shared = sum(case["group"] in test for case in cases)
+    if shared:
+        findings.notes.append(f"{shared} scans of imagesTr are of patients of imagesTs: they test too")
+    return test
 
 
 def _choose(cases: Sequence[Case], fraction: float, seed: int, test_ids: str | None, findings: Findings) -> set[str]:
