@@ -25,14 +25,19 @@ from typing import Any
 from sklearn.model_selection import StratifiedGroupKFold
 
 from universal_model_components.charts import draw_confusion, draw_roc
+from universal_model_components.classification_data import read_classes, sample_labels
 from universal_model_components.classification_metrics import summarise
 from universal_model_components.classification_report import describe
 
 
 def deal(entries: list[dict[str, Any]], folds: int, seed: int) -> list[list[dict[str, Any]]]:
-    """Deal entries into folds, patients whole, classes in equal shares."""
-    labels = [entry["label"] for entry in entries]
-    groups = [entry.get("group", entry["case"]) for entry in entries]
+    """Deal entries into folds, patients whole, classes in equal shares (of candidates: with and without a nodule)."""
+    labels = [max(sample_labels([entry]).tolist(), default=0) for entry in entries]
+    groups = [str(entry.get("group", entry["case"])) for entry in entries]
+    for label in (0, 1):
+        patients = len({group for group, own in zip(groups, labels, strict=True) if own == label})
+        if 0 < patients < folds:
+            raise SystemExit(f"folds: {folds} is more than the {patients} patients of class {label}: give fewer")
     dealer = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     return [[entries[i] for i in held_out] for _, held_out in dealer.split(entries, labels, groups)]
 
@@ -72,9 +77,11 @@ def main() -> None:
     arguments = sys.argv[1:]
     options = arguments[arguments.index("--") + 1 :] if "--" in arguments else []
     given = parser.parse_args(arguments[: arguments.index("--")] if "--" in arguments else arguments)
-    folds = deal(json.loads(given.datalist.read_text())["training"], given.folds, given.seed)
+    dataset_dir = given.dataset_dir.resolve()
+    entries = read_classes(str(given.datalist), str(dataset_dir), "training")
+    folds = deal(entries, given.folds, given.seed)
     output = given.output.resolve()
-    shared = ["--dataset_dir", str(given.dataset_dir.resolve()), "--cache_dir", str(output / "cache")]
+    shared = ["--dataset_dir", str(dataset_dir), "--cache_dir", str(output / "cache")]
     shared += ["--seed", str(given.seed)]
     rows: list[dict[str, Any]] = []
     aucs: list[float] = []

@@ -129,6 +129,7 @@ def render_texts(task: str, entry: Mapping[str, Any]) -> dict[str, str]:
         "notes": "\n".join(entry.get("notes", [])),
         "settings": "\n".join(f"| `{key}` | `{json.dumps(value)}` |" for key, value in entry["settings"].items()),
         "data_license": "\n".join(metadata["data_license"]),
+        "patch": ",".join(map(str, render_config("train", task, entry["kind"], entry["settings"])["patch_size"])),
         "measured": measured.read_text(encoding="utf-8").strip() if measured.is_file() else "Nothing was measured yet.",
     }
     values |= {part.stem: part.read_text(encoding="utf-8").strip() for part in (PARTS / task).glob("*.md")}

@@ -81,6 +81,24 @@ def test_anisotropic_scans_are_sampled_at_the_candidates_place(name, tmp_path):
     assert np.abs(np.linalg.solve(scan.affine[:3, :3], found - wanted)).max() <= 0.5 + 1e-9
 
 
+@pytest.mark.parametrize("name", AFFINES)
+def test_candidates_in_the_outer_half_of_an_outermost_voxel_keep_a_voxel(name, tmp_path):
+    """A resampled scan ends at the middles of the file's outermost voxels: what lies beyond moves to its last voxel."""
+    affine = affine_of(AFFINES[name], (1.7, 1.7, 2.5))
+    write_metaimage(tmp_path / "scan.mhd", np.arange(np.prod(SHAPE)).reshape(SHAPE).astype(np.float32), affine)
+    scan = load_scan(tmp_path / "scan.mhd", None, "volume")
+    corners = [world(np.array(at), affine) for at in ([-0.45] * 3, np.array(SHAPE) - 0.55)]
+    check_inside({"image": "scan.mhd", "candidates": corners}, affine, SHAPE)
+    beyond = nearest_voxels(corners, scan.affine)
+    last = torch.tensor(scan.volume.shape) - 1
+    assert (beyond < 0).any()
+    found = nearest_voxels(corners, scan.affine, scan.volume.shape)
+    assert torch.equal(found, torch.minimum(beyond.clamp_min(0), last))
+    cubes = cut_cubes_at(scan.volume[None], found, (4, 4, 4))
+    for cube, centre in zip(cubes, found.tolist(), strict=True):
+        assert float(cube[0, 2, 2, 2]) == float(scan.volume[tuple(centre)])
+
+
 @pytest.mark.parametrize("shape", [(8, 8, 4), (5, 7, 3), (30, 30, 30)])
 def test_batched_cubes_equal_single_ones(shape, generator):
     volume = torch.rand(12, 14, 9, generator=generator)
@@ -118,6 +136,8 @@ def test_reads_the_list_of_luna16(tmp_path):
         ["seriesuid,coordX,coordY,coordZ,class\na,1,2,3,2\n", "line 2: class is '2', expected 0 or 1"],
         ["seriesuid,coordX,coordY,coordZ,class\na,1,2\n", "line 2: coordZ is None"],
         ["seriesuid,coordX,coordY,coordZ,class\na,1,nan,0,1\n", "line 2: coordY is 'nan'"],
+        ["seriesuid,coordX,coordY,coordZ,class\n,1,2,3,1\n", "line 2: seriesuid is empty"],
+        ["coordX,coordY,coordZ,class,seriesuid\n1,2,3,1\n", "line 2: seriesuid is empty"],
     ],
 )
 def test_lists_that_cannot_be_used(text, message, tmp_path):

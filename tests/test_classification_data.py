@@ -142,6 +142,17 @@ def test_a_cached_scan_that_was_damaged_is_named(luna, tmp_path):
     assert data[0]["label"] == 1
 
 
+def test_another_runs_settings_are_not_trained_on(luna, tmp_path):
+    """Two runs share a folder, and the second wants another grid: the first must not go on with the second's scans."""
+    cases = read_classes(str(luna), str(luna.parent), "validation")
+    first, second = ScanCache(str(tmp_path), **CT), ScanCache(str(tmp_path), **CT, spacing=[2, 2, 2])
+    first.prepare(cases)
+    second.prepare(cases)
+    assert ClassificationDataset(cases, second, [8, 8, 8])[0]["label"] == 1
+    with pytest.raises(OSError, match=r"\.h5: made again by a run with other settings.*its own cache_dir"):
+        ClassificationDataset(cases, first, [8, 8, 8])[0]
+
+
 @pytest.mark.parametrize(("negatives", "kept"), [[2, 12], [0.1, 5], [1000, 104]])
 def test_thinned_negatives(negatives, kept):
     labels = torch.zeros(104, dtype=torch.int64)

@@ -77,7 +77,9 @@ def test_groups_name_scans_with_or_without_suffix(tmp_path):
 @pytest.mark.parametrize("content", ["", "case,patient\nct/a,p\n", "name,group\nct/a,p\n"])
 def test_groups_without_their_columns_are_refused(tmp_path, content):
     (tmp_path / "groups.csv").write_text(content)
-    with pytest.raises(ValueError, match=r"groups: .* expected case \(or image\) and group"):
+    with pytest.raises(
+        ValueError, match=r"groups: .*groups.csv has no column (case or image|group) \(found .*\): add it"
+    ):
         read_groups(tmp_path / "groups.csv")
 
 

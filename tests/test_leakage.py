@@ -28,7 +28,7 @@ SAME, OTHER = "the same voxels", "the same voxels with other intensities"
 
 
 def mark(voxels: np.ndarray) -> dict:
-    return fingerprint(voxels.shape, *count_intensities(voxels))
+    return fingerprint(voxels, *count_intensities(voxels))
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +94,21 @@ def test_other_scans_are_not_alike(ct):
     assert likeness(*continuous) is None
     sparse = [mark(rng.integers(0, 3000, (12, 12, 12))) for _ in range(40)]
     assert not any(likeness(*pair) for pair in itertools.combinations(sparse, 2))
+
+
+@pytest.mark.parametrize("levels", [2, 64, None], ids=["binary", "equalised", "ranks"])
+def test_scans_with_one_histogram_are_told_apart_by_places(levels):
+    def drawn(seed):
+        ranks = np.random.default_rng(seed).permutation(14 * 12 * 10)
+        return (ranks if levels is None else ranks * levels // ranks.size).reshape(14, 12, 10)
+
+    first, second = mark(drawn(1)), mark(drawn(2))
+    assert first["voxels"] == second["voxels"]
+    assert likeness(first, second) is None
+    turned = np.asfortranarray(np.flip(drawn(1), (0, 2)).transpose(2, 0, 1).astype(np.float64))
+    assert likeness(first, mark(turned)) == SAME
+    older = {key: value for key, value in first.items() if key != "places"}
+    assert likeness(older, first) == SAME
 
 
 def run(monkeypatch, *files) -> str | None:

@@ -58,6 +58,14 @@ def cubes(request) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", TASKS)
+def test_bundles_readme_gives_the_pages_command(name, bundles):
+    readme, options = (bundles / name / "docs/README.md").read_text(), re.search(r'--converter_kwargs ".*"', PAGE)[0]
+    shape = open_bundle(bundles / name)["_meta_::network_data_format::inputs::image::spatial_shape"]
+    assert options in readme
+    assert f'--input_shape "[2,1,{",".join(map(str, shape))}]"' in readme
+
+
+@pytest.mark.parametrize("name", TASKS)
 def test_logits_are_those_of_the_network(name, bundles, tmp_path, cubes):
     bundle = with_weights(bundles / name, tmp_path, features=FEATURES)
     session = OnnxNetwork(str(exported(bundle)))

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from public_sets import reoriented
 from scan_files import body, make_dataset, write_scan
 
 from universal_model_components.datalists.folder import folder_datalist
@@ -76,6 +77,57 @@ def test_labelled_test_folders_are_the_test(tmp_path):
     assert {case["modality"] for case in cases(datalist).values()} == {"mri"}
 
 
+def test_labelled_test_folders_leave_nothing_to_draw(tmp_path):
+    root = write_pairs(write_pairs(tmp_path / "data", ["a", "b", "c"]), ["d"], part="Ts")
+    for option in ({"test_fraction": 0.5}, {"test_ids": tmp_path / "ids.txt"}):
+        with pytest.raises(ValueError, match=f"{next(iter(option))}: .* has its test in imagesTs and labelsTs"):
+            make(root, modality="ct", **option)
+
+
+@pytest.mark.parametrize("name", ["la_{}", "imagesTr/la_{}", "imagesTr/la_{}.nii.gz"])
+def test_patients_of_labelled_scans_go_by_name_or_path(tmp_path, name):
+    root = write_pairs(tmp_path / "data", [f"la_{n}" for n in range(8)])
+    rows = [f"{name.format(n)},p{n // 2}" for n in range(7)] + ["la_9,p9"]
+    (tmp_path / "groups.csv").write_text("\n".join(["case,group", *rows]))
+    datalist = make(root, modality="mri", groups=tmp_path / "groups.csv")
+    held = {case["group"]: split for split in SPLITS for case in datalist[split]}
+    assert set(held) == {"p0", "p1", "p2", "p3", "imagesTr/la_7"}
+    for case in (case for split in SPLITS for case in datalist[split] if case["group"] in held):
+        assert case in datalist[held[case["group"]]]
+    assert [line.split(":")[:2] for line in datalist["problems"]] == [["groups", " no scan, or several, named 'la_9'"]]
+    assert any(note.startswith("1 scans are not in ") for note in datalist["notes"])
+
+
+def test_a_name_that_two_folders_have_names_no_patient(tmp_path):
+    root = write_pairs(write_pairs(tmp_path / "data", ["a", "b", "c"]), ["a"], part="Ts")
+    (tmp_path / "groups.csv").write_text("case,group\na,p1\nb,p2\n")
+    datalist = make(root, modality="mri", groups=tmp_path / "groups.csv")
+    assert "no scan, or several, named 'a'" in datalist["problems"][0]
+    assert {case["group"] for case in datalist["test"]} == {"imagesTs/a"}
+    (tmp_path / "groups.csv").write_text("case,group\nimagesTs/a,p1\nb,p1\n")
+    datalist = make(root, modality="mri", groups=tmp_path / "groups.csv")
+    assert {case["case"] for case in datalist["test"]} == {"imagesTs/a.nii.gz", "imagesTr/b.nii.gz"}
+    assert "1 scans of imagesTr are of patients of imagesTs: they test too" in datalist["notes"]
+    (tmp_path / "groups.csv").write_text("case,group\na,p1\na.nii.gz,p2\n")
+    with pytest.raises(ValueError, match=r"groups: .* a is of 'p1' and of 'p2': keep one row"):
+        make(root, modality="mri", groups=tmp_path / "groups.csv")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_copy_of_a_held_out_scan_is_not_trained_on(tmp_path, seed):
+    root = write_pairs(tmp_path / "data", [f"s{n}" for n in range(5)])
+    for n in range(5):  # every scan a second time: turned, and as floats
+        reoriented(root / "imagesTr" / f"s{n}.nii.gz", root / "imagesTr" / f"again{n}.nii.gz", "PSR", np.float32)
+        reoriented(root / "labelsTr" / f"s{n}.nii.gz", root / "labelsTr" / f"again{n}.nii.gz", "PSR")
+    datalist = make(root, modality="ct", seed=seed)
+    marks = [{case["fingerprint"]["voxels"] for case in datalist[split]} for split in SPLITS]
+    assert not marks[0] & marks[1] | marks[0] & marks[2] | marks[1] & marks[2]
+    assert len(set.union(*marks)) == 5  # no scan is lost
+    assert len(cases(datalist)) + len(datalist["problems"]) == 10
+    assert len(datalist["test"]) == 2  # what tests is never given up
+    assert all("case with the voxels of imagesTr/" in line for line in datalist["problems"])
+
+
 def test_partners_that_are_missing_and_channels(tmp_path):
     root = write_pairs(tmp_path / "data", ["a", "b", "c"])
     (root / "labelsTr" / "a.nii.gz").unlink()
@@ -84,8 +136,8 @@ def test_partners_that_are_missing_and_channels(tmp_path):
     ends = ["no label a in labelsTr: skipped", "b.nii.gz: no image b in imagesTr: skipped"]
     assert [line.endswith(end) for line, end in zip(problems, ends, strict=True)] == [True, True]
     nnunet = write_pairs(tmp_path / "nnunet", ["a", "b"], suffix="_0000")
-    for name in "ab":
-        write_scan(nnunet / "imagesTr" / f"{name}_0001.nii.gz", body(SHAPE, seed=9))
+    for seed, name in enumerate("ab", start=8):
+        write_scan(nnunet / "imagesTr" / f"{name}_0001.nii.gz", body(SHAPE, seed=seed))
     with pytest.raises(ValueError, match="channel: a has 0000, 0001: choose one"):
         make(nnunet, modality="mri")
     assert set(cases(make(nnunet, modality="mri", channel=1, test_fraction=0))) == {

@@ -142,6 +142,30 @@ def test_test_patients_can_be_named(sets, tmp_path):
         make(brats2018, sets, test_ids=tmp_path / "ids.txt", allow_partial=True)
 
 
+def test_missing_partners_move_nobody_else(tmp_path):
+    brats, lits = tmp_path / "brats2018", tmp_path / "lits2017"
+    write_brats2018(brats, 8, 4, shape=TINY)
+    write_lits2017(lits, range(12), shape=TINY)
+    before = [make(command, tmp_path, allow_partial=True) for command in (brats2018, lits2017)]
+    for patient in sorted((brats / "HGG").iterdir())[:3]:
+        (patient / f"{patient.name}_seg.nii.gz").unlink()
+    for number in range(4):
+        (lits / "Training Batch 1" / f"segmentation-{number}.nii").unlink()
+    for first, command in zip(before, (brats2018, lits2017), strict=True):
+        after = make(command, tmp_path, stage="finetuning", allow_partial=True)
+        assert len(after["problems"]) == (3 if command is brats2018 else 4)
+        for split in SPLITS:
+            assert groups(after, split) <= groups(first, split)
+
+
+def test_an_id_in_both_folders_of_msd_heart_is_named(tmp_path):
+    folder = write_msd_heart(tmp_path / "msd_heart", 3, 1, shape=TINY)
+    (folder / "imagesTs" / "la_003.nii.gz").rename(folder / "imagesTs" / "la_000.nii.gz")
+    datalist = make(msd_heart, tmp_path, allow_partial=True)
+    assert len(datalist["training"]) + len(datalist["validation"]) == 3
+    assert any("imagesTs/la_000.nii.gz: is there twice, see imagesTr/la_000.nii.gz" in p for p in datalist["problems"])
+
+
 def test_mmwhs_notes_the_stray_label_and_misses_no_atrium(sets, tmp_path):
     notes = make(mmwhs, sets)["notes"]
     stray = [note for note in notes if "of label 421" in note]
@@ -361,6 +385,7 @@ def test_second_run_reads_nothing_again(tmp_path, monkeypatch):
         (mmwhs, {"stage": "pretraining"}, "stage: 'pretraining' is not one of .'finetuning'., which mmwhs is used for"),
         (mmwhs, {"modality": "pet"}, "modality: 'pet' is neither 'ct' nor 'mri'"),
         (lits2017, {"split": "other"}, "split: 'other' is neither"),
+        (lits2017, {"split": "fixed", "test_ids": "ids.txt"}, "test_ids: 'ids.txt' and split 'fixed' both say who"),
         (lits2017, {"validation_fraction": 1}, "validation_fraction: 1 is not from 0 to below 1"),
         (lits2017, {"seed": "a"}, "seed: 'a' is not a whole number"),
         (brats2018, {"allow_partial": "maybe"}, "allow_partial: 'maybe' is not a boolean"),
@@ -382,6 +407,13 @@ def test_a_missing_root_and_a_folder_for_the_output_are_refused(tmp_path):
         adni(str(tmp_path / "none"), str(tmp_path / "a.json"))
     with pytest.raises(ValueError, match=r"output: .* is a folder: give the name of a file, for example adni.json"):
         adni(str(tmp_path), str(tmp_path))
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"output: nothing can be written in .*file: give another place"):
+        msd_heart(str(tmp_path), str(tmp_path / "file" / "lists" / "a.json"))
+    with pytest.raises(
+        ValueError, match=r"datalist msd_heart: no usable scan in .*: give the folder that it was unpack"
+    ):
+        msd_heart(str(tmp_path), str(tmp_path / "a.json"), num_workers=0)
 
 
 def test_a_misspelt_option_stops_before_any_work(sets, tmp_path, monkeypatch, capsys):

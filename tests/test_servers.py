@@ -20,10 +20,10 @@ from universal_model_components.classification_inference import (
     CandidateInferer,
     CandidateVoxelsd,
     MiddleCubed,
-    SavePredictionsd,
 )
 from universal_model_components.handlers import LastModel, use
 from universal_model_components.labels import Labels
+from universal_model_components.prediction_files import SavePredictionsd
 from universal_model_components.reading import ScanError
 from universal_model_components.scan_transforms import LoadScand, guess_modality
 from universal_model_components.scan_writers import SaveFeaturesd

@@ -47,7 +47,11 @@ def read_candidates(file: str | Path, classes: bool = False) -> dict[str, list[l
         if missing:
             raise ValueError(f"candidates: {file} lacks the column {missing[0]!r} (found {columns}): add it")
         for row in table:
-            found.setdefault(row["seriesuid"].strip(), []).append(_values(row, names, f"{file}, line {table.line_num}"))
+            place = f"{file}, line {table.line_num}"
+            values, series = _values(row, names, place), (row["seriesuid"] or "").strip()
+            if not series:
+                raise ValueError(f"candidates: {place}: seriesuid is empty, expected the name of a scan: correct it")
+            found.setdefault(series, []).append(values)
     if not found:
         raise ValueError(f"candidates: {file} has no candidate, only the line of names: give a list with some")
     return found
@@ -80,18 +84,21 @@ def to_voxels(positions: Any, affine: np.ndarray) -> np.ndarray:
     return np.linalg.solve(affine[:3, :3], (ras - affine[:3, 3]).T).T
 
 
-def nearest_voxels(positions: Any, affine: np.ndarray) -> Tensor:
-    """Return the voxel of a grid that is nearest to each position (halves go up); it may lie outside.
+def nearest_voxels(positions: Any, affine: np.ndarray, shape: Sequence[int] | None = None) -> Tensor:
+    """Return the voxel of a grid that is nearest to each position (halves go up).
 
     Args:
         positions: mm, LPS.
         affine: voxel → mm, RAS.
+        shape: sides of the grid in voxels; None lets voxels lie outside. A resampled scan begins and ends with the
+            middles of the file's outermost voxels, so a position in their outer halves lies beyond its grid.
 
     Shape:
         positions (N, 3) → (N, 3), int64.
     """
     # a header's decimals put a position that is meant to lie on a voxel's face on either side of it
-    return torch.from_numpy(np.floor(to_voxels(positions, affine).round(6) + 0.5).astype(np.int64))
+    voxels = np.floor(to_voxels(positions, affine).round(6) + 0.5).astype(np.int64)
+    return torch.from_numpy(voxels if shape is None else voxels.clip(0, np.asarray(shape) - 1))
 
 
 def outside(positions: Any, affine: np.ndarray, shape: Sequence[int]) -> np.ndarray:

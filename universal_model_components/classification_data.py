@@ -60,7 +60,8 @@ def read_classes(
     strata: dict[Any, list[dict[str, Any]]] = {}
     for case in cases:
         strata.setdefault(case.get("label"), []).append(case)
-    cases = [case for stratum in strata.values() for case in label_fraction(stratum, fraction, seed)]
+    kept = {case["case"] for stratum in strata.values() for case in label_fraction(stratum, fraction, seed)}
+    cases = [case for case in cases if case["case"] in kept]
     counts = [int((sample_labels(cases) == label).sum()) for label in range(CLASSES)]
     if both and 0 in counts:
         missing, name = counts.index(0), "positives" if counts[1] == 0 else "negatives"

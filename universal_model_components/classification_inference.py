@@ -123,7 +123,8 @@ class CandidateVoxelsd(MapTransform):
             except ValueError as error:
                 raise ScanError(str(error)) from error
             positions = torch.tensor([one[:3] for one in result[key]], dtype=torch.float64).reshape(-1, 3)
-            result[key] = nearest_voxels(positions.numpy(), np.asarray(volume.affine, dtype=np.float64))
+            affine = np.asarray(volume.affine, dtype=np.float64)
+            result[key] = nearest_voxels(positions.numpy(), affine, volume.shape[1:])
             result[self.position_key] = positions
         return result
 

@@ -225,7 +225,7 @@ def _plan(parser: ConfigParser, network: nn.Module) -> Finding:
         training, validation = (parser.get_parsed_content(f"{part}::dataset") for part in ("train", "validate"))
         steps = len(parser.get_parsed_content("train::sampler"))
     except (Exception, SystemExit) as error:
-        return Finding(ERROR, f"train: {_root(error)}")
+        return Finding(ERROR, f"train: {_root(error).removeprefix('train: ')}")
     epochs, batch = parser.get_parsed_content("epochs"), parser.get_parsed_content("batch_size")
     return Finding(
         FINE,
@@ -245,6 +245,6 @@ def _kind(parser: ConfigParser) -> str:
 
 def _root(error: BaseException) -> str:
     """Return the message of what MONAI's parser wrapped, in one line."""
-    while error.__cause__ is not None:
+    while error.__cause__ is not None and not isinstance(error, SystemExit):
         error = error.__cause__
     return " ".join(str(error).split())[:300] or type(error).__name__

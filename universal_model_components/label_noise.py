@@ -121,7 +121,8 @@ class LabelNoised(MapTransform):
         allow_missing_keys: pass over keys that are not there.
 
     Raises:
-        ValueError: when the severity is not one, or a case has no id.
+        SystemExit: with one line, when the severity is not one: MONAI's parser would bury a `ValueError` under pages.
+        ValueError: when a case has no id.
     """
 
     def __init__(
@@ -133,7 +134,11 @@ class LabelNoised(MapTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.severity, self.seed, self.case_key = read_severity(severity), int(seed), case_key
+        try:
+            self.severity = read_severity(severity)
+        except ValueError as error:
+            raise SystemExit(f"train: {error}") from error
+        self.seed, self.case_key = int(seed), case_key
         self.ious: dict[str, tuple[float, float]] = {}  # case → radius and IoU, of what this process has changed
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

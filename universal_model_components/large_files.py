@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -59,7 +60,7 @@ def file_hash(file: str | Path, hash_type: str = "sha256") -> str:
 
 def listed_entry(file: str | Path) -> dict[str, str] | None:
     """Return the entry of the bundle that a file is in, when that bundle lists the file."""
-    absolute = Path(file).resolve()
+    absolute = Path(os.path.abspath(file))  # a linked folder of models is the bundle's all the same
     for bundle in absolute.parents[:3]:
         if any((bundle / name).is_file() for name in NAMES):
             path = absolute.relative_to(bundle).as_posix()

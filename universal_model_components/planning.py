@@ -22,8 +22,8 @@ from .scans import check_size
 
 WORKER_BYTES = 0.75e9  # the libraries of one process
 # Copies of the largest volume, float32, that one case may need at once. Measured as what `prepare_case` adds to the
-# peak resident memory of a process that has prepared a small scan before: 2.4 for int16 CT (512×512×200 voxels of
-# 0.8×0.8×1 mm, or 320×320×150 of 1.2×1.2×2 mm), 1.8 for float32 MRI, 3.8 for scaled int16 (float64 in the reader).
+# peak resident memory of a process that has prepared a small scan before: 3.1 for int16 CT (512×512×200 voxels of
+# 0.74×0.74×1.25 mm), 4.0 for scaled int16 (float64 in the reader).
 VOLUMES_IN_MEMORY = 4
 
 

@@ -102,20 +102,23 @@ class ScanCache:
             → `shape`, float32 in [0, 1].
 
         Raises:
-            OSError: when the scan's file is missing or unreadable; the message names it.
+            OSError: when the scan's file is missing, unreadable, or of another run's settings; the message names it.
         """
         file = case_file(self.folder, entry["case"])
         try:
             with h5py.File(file, "r", locking=False) as stored:
                 volume = stored["volume"]
+                foreign = json.loads(stored.attrs["identity"])[0] != self.settings
                 if position is None:
                     centre = middle(volume.shape)
                 else:
-                    centre = nearest_voxels([position], stored.attrs["affine"])[0].tolist()
+                    centre = nearest_voxels([position], stored.attrs["affine"], volume.shape)[0].tolist()
                 cube = cut_cube(volume, centre, shape)
         except (OSError, KeyError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise OSError(f"{file}: unreadable ({reason}): delete it, and training makes it again") from error
+        if foreign:
+            raise OSError(f"{file}: made again by a run with other settings meanwhile: give each run its own cache_dir")
         return np.divide(cube, np.float32(LEVELS), dtype=np.float32)
 
 
@@ -142,6 +145,7 @@ def _stored_identity(target: Path) -> str | None:
 def _prepare_scan(case: Mapping[str, Any], target: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Normalise one scan into its file; a scan that cannot be used is the result's `problem`."""
     try:
+        identity = _identity(case["file"], settings)  # before it is read: a scan that changes meanwhile is read again
         scan = load_scan(case["file"], **settings)
     except (ScanError, RuntimeError, MemoryError) as error:
         return {"problem": problem_of(case["file"], error), "notes": []}
@@ -149,7 +153,7 @@ def _prepare_scan(case: Mapping[str, Any], target: str, settings: Mapping[str, A
     with h5py.File("scan.h5", "w", driver="core", backing_store=False) as memory:
         chunks = tuple(min(CHUNK, side) for side in values.shape)
         memory.create_dataset("volume", data=values, chunks=chunks, shuffle=True, compression="lzf", track_times=False)
-        memory.attrs.update({"affine": scan.affine, "identity": _identity(case["file"], settings)})
+        memory.attrs.update({"affine": scan.affine, "identity": identity})
         memory.flush()
         content = memory.id.get_file_image()
     write_atomically(Path(target), lambda path: path.write_bytes(content))

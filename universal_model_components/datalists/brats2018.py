@@ -67,25 +67,24 @@ def patient_of(name: str) -> str:
 
 
 def find_patients(root: Path, stage: str, findings: Findings) -> list[Case]:
-    """Return the cases of both grades; a missing contrast or mask skips its case, or the contrast alone."""
+    """Return the cases of both grades; one without its contrast or mask says so, and is skipped after the split."""
     cases: list[Case] = []
+    wanted = {"flair": ("flair", "seg")} if stage == "finetuning" else {name: (name,) for name in CONTRASTS}
     for grade in PAPER:
         folders = [folder for folder in (root / grade, *sorted(root.glob(f"*/{grade}"))) if folder.is_dir()]
         if not folders:
             findings.differences.append(f"{grade}: no such folder in {root}")
         files = {stem(file.name): file for folder in folders for file in find_scans(folder)}
         for name in sorted({file.parent.name for file in files.values()}):
-            wanted = CONTRASTS if stage == "pretraining" else ("flair", "seg")
-            for lacking in (contrast for contrast in wanted if f"{name}_{contrast}" not in files):
-                findings.problems.append(f"{grade}/{name}: no {name}_{lacking}.nii.gz: skipped, unpack it again")
-            there = {contrast: files[f"{name}_{contrast}"] for contrast in wanted if f"{name}_{contrast}" in files}
-            paths = {contrast: file.relative_to(root).as_posix() for contrast, file in there.items()}
             base = {"modality": "mri", "group": patient_of(name), "id": name, "stratum": grade}
-            if stage == "pretraining":
-                cases += [
-                    {"image": p, "case": f"brats2018/{name}_{c}", **base, "contrast": c} for c, p in paths.items()
-                ]
-            elif len(paths) == 2:
-                case = {"image": paths["flair"], "label": paths["seg"], "case": f"brats2018/{name}_flair"}
-                cases.append({**case, **base, "contrast": "flair"})
+            for contrast, parts in wanted.items():
+                there = [files[f"{name}_{part}"] for part in parts if f"{name}_{part}" in files]
+                lacking = [f"{name}_{part}.nii.gz" for part in parts if f"{name}_{part}" not in files]
+                paths = dict(
+                    zip(("image", "label"), (file.relative_to(root).as_posix() for file in there), strict=False)
+                )
+                case: Case = {**paths, "case": f"brats2018/{name}_{contrast}", **base, "contrast": contrast}
+                if lacking:
+                    case["problem"] = f"{grade}/{name}: no {lacking[0]}: skipped, unpack it again"
+                cases.append(case)
     return cases

@@ -6,7 +6,6 @@ The split is by group (patient), see `splits`.
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from ..reading import SUFFIXES, stem
 from .splits import split_cases
+from .tables import read_table
 
 
 def find_scans(folder: Path) -> Iterator[Path]:
@@ -37,18 +37,14 @@ def read_groups(file: str | Path) -> dict[str, str]:
         Group by case id without its suffix (`ct/a.nii.gz` and `ct/a` name the same scan).
 
     Raises:
-        ValueError: when the file cannot be read or a column is missing.
+        ValueError: when the file cannot be read, a column is missing, or a scan has two groups.
     """
-    try:
-        with open(file, newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeError) as error:
-        raise ValueError(f"groups: cannot read {file} ({error}): give a CSV with columns case and group") from error
-    columns = list(rows[0]) if rows else []
-    name = next((column for column in ("case", "image") if column in columns), None)
-    if name is None or "group" not in columns:
-        raise ValueError(f"groups: {file} has columns {columns}, expected case (or image) and group")
-    return {stem(row[name].strip()): row["group"].strip() for row in rows if row[name] and row["group"]}
+    named: dict[str, str] = {}
+    for row in read_table(Path(file), {"case": ("case", "image"), "group": ("group",)}, "groups"):
+        name, group = stem(row["case"]), row["group"]
+        if name and group and named.setdefault(name, group) != group:
+            raise ValueError(f"groups: {file}: {name} is of {named[name]!r} and of {group!r}: keep one row")
+    return named
 
 
 def find_cases(

@@ -22,7 +22,7 @@ from ..reading import ScanError, read_scan
 from ..workers import run_parallel, usable_cores
 from .fingerprints import count_intensities, fingerprint
 
-VERSION = 1  # of what is found; older lines of the cache are passed over
+VERSION = 2  # of what is found; older lines of the cache are passed over
 MOST_LABELS = 1000  # values: more is no mask
 
 
@@ -42,21 +42,21 @@ def inspect_file(job: Mapping[str, str]) -> dict[str, Any]:
         values, counts = count_intensities(voxels)
         found: dict[str, Any] = {"sha256": content_hash(file), "shape": list(voxels.shape), "affine": affine.tolist()}
         check = _labels if job["kind"] == "mask" else _fingerprint
-        return {**job, "problem": None, **found, **check(file, voxels.shape, values, counts)}
+        return {**job, "problem": None, **found, **check(file, voxels, values, counts)}
     except Exception as error:  # no single file may stop the others
         return {**job, "problem": problem_of(file, error)}
 
 
-def _fingerprint(file: str, shape: Sequence[int], values: np.ndarray, counts: np.ndarray) -> dict[str, Any]:
+def _fingerprint(file: str, voxels: np.ndarray, values: np.ndarray, counts: np.ndarray) -> dict[str, Any]:
     bad = int(counts[~np.isfinite(values)].sum())
     if bad:
         raise ScanError(f"{file}: {bad} voxels are NaN or infinite: repair or remove the scan")
     if len(values) == 1:
         raise ScanError(f"{file}: constant volume (every voxel is {values[0]:g}): remove the scan")
-    return {"fingerprint": fingerprint(shape, values, counts)}
+    return {"fingerprint": fingerprint(voxels, values, counts)}
 
 
-def _labels(file: str, shape: Sequence[int], values: np.ndarray, counts: np.ndarray) -> dict[str, Any]:
+def _labels(file: str, voxels: np.ndarray, values: np.ndarray, counts: np.ndarray) -> dict[str, Any]:
     if len(values) > MOST_LABELS or not np.array_equal(values, np.rint(values)):
         raise ScanError(f"{file}: {len(values)} values, not only whole numbers: not a mask, correct the label")
     return {"labels": [[int(value), int(count)] for value, count in zip(values, counts, strict=True)]}

@@ -111,8 +111,7 @@ def find_rows(
     names: dict[str, Sequence[str]] = {key: (columns[key] or key,) for key in ("image", "label")}
     names |= {"group": (columns["group"],) if columns["group"] else GROUP_NAMES, "modality": ("modality",)}
     optional = ("modality",) if columns["group"] else ("modality", "group")
-    cases: dict[str, Case] = {}
-    problems = []
+    cases, problems = dict[str, Case](), []
     for line, row in enumerate(read_table(table, names, "table", optional), start=2):
         where = f"{table} line {line}"
         image, label = _below(root, row["image"]), _label(root, row["label"])

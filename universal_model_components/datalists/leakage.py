@@ -8,6 +8,7 @@ task, or of the same list, among training cases. Pre-training lists validate on 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -173,7 +174,9 @@ def check(*files: str, root: str | None = None, num_workers: int | None = None) 
     if not files:
         raise ValueError("datalist check: no datalist given: name those of pre-training and of the target tasks")
     members = [member for file in dict.fromkeys(map(str, files)) for member in read_members(file, root)]
-    result = find_leakage(members, Path(str(files[0])).parent / CACHE, num_workers)
+    folder = Path(str(files[0])).parent
+    cache = folder / CACHE if os.access(folder, os.W_OK) else None  # someone else's lists may be read-only
+    result = find_leakage(members, cache, num_workers)
     for kind, lines in (("leak", result.leaks), ("not compared", result.unread)):
         for line in lines:
             print(f"{kind}: {line}")

@@ -7,18 +7,21 @@ The challenge ships 131 labelled scans, 0 to 130; the paper counts 130, so numbe
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..reading import stem
+from ..settings import to_optional
 from .findings import Findings
 from .folder import find_scans
 from .making import Case, MaskValues, choose_test, make_datalist
 from .request import Request
 
 SCANS = 130
-FIXED = {"training": (0, 99), "validation": (100, 114), "test": (115, 129)}  # the alternative split, inclusive
+FIXED = {"validation": (100, 114), "test": (115, 129)}  # the alternative split, inclusive; 0 to 99 train
 PAPER = {"": (111, 19)}
+FIXED_SIZES = {"": (115, 15)}  # what the fixed split must have
 
 
 def lits2017(
@@ -48,20 +51,30 @@ def lits2017(
     request = Request(
         *("lits2017", Path(root), Path(output), seed, stage, validation_fraction, allow_partial, num_workers)
     )
-    if split not in ("random", "fixed"):
-        raise ValueError(f"split: {split!r} is neither 'random' nor 'fixed'")
     findings = Findings()
     cases = find_volumes(request.root, stage, findings)
-    masks = MaskValues(allowed=(0, 1, 2), required=(1,))
-    if split == "random":
+    paper, validation = PAPER, None
+    if split == "fixed":
+        test, validation = _fixed(cases, test_ids, findings)
+        paper = FIXED_SIZES
+    elif split == "random":
         test = choose_test(cases, PAPER, seed, test_ids, findings)
-        return make_datalist(request, cases, test, findings, PAPER, "scans", masks, split=split)
-    parts = {name: {c["group"] for c in cases if low <= int(c["id"]) <= high} for name, (low, high) in FIXED.items()}
-    fixed = {"": (115, 15)}
+    else:
+        raise ValueError(f"split: {split!r} is neither 'random' nor 'fixed'")
+    masks = MaskValues(allowed=(0, 1, 2), required=(1,))
+    return make_datalist(request, cases, test, findings, paper, "scans", masks, validation=validation, split=split)
+
+
+def _fixed(cases: Sequence[Case], test_ids: str | None, findings: Findings) -> tuple[set[str], set[str]]:
+    """Return the groups that test and those that validate in the split by number."""
+    if to_optional(test_ids) is not None:
+        raise ValueError(f"test_ids: {test_ids!r} and split 'fixed' both say who tests: leave one out")
     findings.notes.append("fixed split by number, 100 + 15 and 15: the paper's 111 and 19 do not apply")
-    return make_datalist(
-        *(request, cases, parts["test"], findings, fixed, "scans", masks), validation=parts["validation"], split=split
+    test, validation = (
+        {case["group"] for case in cases if low <= int(case["id"]) <= high}
+        for low, high in (FIXED["test"], FIXED["validation"])
     )
+    return test, validation
 
 
 def find_volumes(root: Path, stage: str, findings: Findings) -> list[Case]:
@@ -85,8 +98,8 @@ def find_volumes(root: Path, stage: str, findings: Findings) -> list[Case]:
         case = {"image": found["volume", number], "modality": "ct", "case": name, "group": name, "id": str(number)}
         if stage == "finetuning":
             if ("segmentation", number) not in found:
-                findings.problems.append(f"{root}/…/segmentation-{number}.nii: missing: volume-{number} skipped")
-                continue
-            case["label"] = found["segmentation", number]
+                case["problem"] = f"{root}/…/segmentation-{number}.nii: missing: volume-{number} skipped"
+            else:
+                case["label"] = found["segmentation", number]
         cases.append({**case, "stratum": ""})
     return cases

@@ -17,7 +17,7 @@ from ..settings import to_optional
 from .findings import Findings
 from .inspection import inspect_files
 from .request import Request
-from .splits import assign, draw_test, strata_of
+from .splits import assign, draw_test, strata_of, without_copies
 
 SPLITS = ("training", "validation", "test")
 CACHE = ".datalist_cache.jsonl"
@@ -76,7 +76,13 @@ def choose_test(cases: Sequence[Case], paper: Paper, seed: int, test_ids: Any, f
 def inspect_cases(
     cases: Sequence[Case], request: Request, findings: Findings, masks: MaskValues | None = None
 ) -> list[Case]:
-    """Read and hash the files of cases; return those that can be used, with their hashes, and name the others."""
+    """Read and hash the files of cases; return those that can be used, with their hashes, and name the others.
+
+    A case with the key `problem` (a partner that is missing) has only taken its place in the split: so the lists of a
+    set for pre-training and for fine-tuning agree about everybody else.
+    """
+    findings.problems += [case["problem"] for case in cases if "problem" in case]
+    cases = [case for case in cases if "problem" not in case]
     files = {str(request.root / case["image"]): "image" for case in cases}
     files |= {str(request.root / case["label"]): "mask" for case in cases if isinstance(case.get("label"), str)}
     jobs = [{"file": file, "kind": kind} for file, kind in files.items()]
@@ -138,7 +144,8 @@ def make_datalist(
 
     Args:
         request: what was asked for.
-        cases: keys image, modality, case, group, id and stratum, by task also label, and others that are kept.
+        cases: keys image, modality, case, group, id and stratum, by task also label, and others that are kept; or
+            `problem`, one line that says why the case cannot be used.
         test: groups that test.
         findings: what was found so far.
         paper: by class, how many units train (and validate) and how many test; None where no number is expected.
@@ -154,7 +161,8 @@ def make_datalist(
     """
     splits = assign(cases, test, request.validation_fraction, request.seed, validation)
     chosen = [{**case, "split": split} for split in SPLITS for case in splits[split]]
-    usable = inspect_cases(chosen, request, findings, masks)
+    usable, copies = without_copies(inspect_cases(chosen, request, findings, masks))
+    findings.problems += copies
     left = {split: [case for case in usable if case["split"] == split] for split in SPLITS}
     _count(left, paper, unit, findings)
     if check is not None:
@@ -189,6 +197,11 @@ def conclude(request: Request, content: Mapping[str, Any], findings: Findings) -
         ValueError: see `make_datalist`.
     """
     findings.print()
+    if not any(content[split] for split in SPLITS):
+        raise ValueError(
+            f"datalist {request.name}: no usable scan in {request.root}: give the folder that it was unpacked into; "
+            "nothing was written"
+        )
     wrong = len(findings.differences) + len(findings.problems)
     if wrong and not request.allow_partial:
         raise ValueError(

@@ -55,14 +55,14 @@ def mmwhs(
     if not set(wanted) <= set(MODALITIES.values()):
         raise ValueError(f"modality: {modality!r} is neither 'ct' nor 'mri'")
     findings, paper = Findings(), {str(name): (16, 4) for name in wanted}
-    cases = [case for case in find_cases(request.root, findings) if case["modality"] in paper]
+    cases = [case for case in find_cases(request.root) if case["modality"] in paper]
     test = choose_test(cases, paper, seed, test_ids, findings)
     masks = MaskValues(allowed=LABELS, required=(LEFT_ATRIUM,), strays=(421,))
     return make_datalist(request, cases, test, findings, paper, "patients", masks, left_atrium=LEFT_ATRIUM)
 
 
-def find_cases(root: Path, findings: Findings) -> list[Case]:
-    """Return images with their labels; one without the other is named."""
+def find_cases(root: Path) -> list[Case]:
+    """Return images with their labels; one without the other says so, and is skipped after the split."""
     found: dict[tuple[str, str], str] = {}
     for file in find_scans(root):
         match = re.fullmatch(r"((?:ct|mr)_train_\d+)_(image|label)", stem(file.name))
@@ -71,10 +71,10 @@ def find_cases(root: Path, findings: Findings) -> list[Case]:
     cases = []
     for name in sorted({name for name, _ in found}):
         lacking = next((part for part in ("image", "label") if (name, part) not in found), None)
-        if lacking:
-            findings.problems.append(f"{root}/…/{name}_{lacking}.nii.gz: missing: {name} skipped, unpack it again")
-            continue
         modality = MODALITIES[name[:2]]
-        case = {"image": found[name, "image"], "label": found[name, "label"], "modality": modality}
-        cases.append({**case, "case": f"mmwhs/{name}", "group": f"mmwhs/{name}", "id": name, "stratum": modality})
+        case = {"image": found.get((name, "image")), "label": found.get((name, "label")), "modality": modality}
+        case |= {"case": f"mmwhs/{name}", "group": f"mmwhs/{name}", "id": name, "stratum": modality}
+        if lacking:
+            case["problem"] = f"{root}/…/{name}_{lacking}.nii.gz: missing: {name} skipped, unpack it again"
+        cases.append(case)
     return cases

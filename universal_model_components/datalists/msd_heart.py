@@ -12,7 +12,7 @@ from typing import Any
 from ..reading import stem
 from .findings import Findings
 from .folder import find_scans
-from .making import make_datalist
+from .making import Case, make_datalist
 from .request import Request
 
 PARTS = {"imagesTr": 20, "imagesTs": 10}
@@ -42,12 +42,16 @@ def msd_heart(
         *("msd_heart", Path(root), Path(output), seed, stage, validation_fraction, allow_partial, num_workers),
         stages=("pretraining",),
     )
-    findings, cases = Findings(), []
+    findings = Findings()
+    cases: dict[str, Case] = {}
     for part, size in PARTS.items():
         files = list(find_scans(request.root / part))
         if len(files) != size:
             findings.differences.append(f"{part}: {len(files)} scans, {size} expected")
         for file in files:
             name, image = f"msd_heart/{stem(file.name)}", file.relative_to(request.root).as_posix()
-            cases.append({"image": image, "modality": "mri", "case": name, "group": name, "id": name, "stratum": ""})
-    return make_datalist(request, cases, set(), findings, {"": (30, 0)}, "scans")
+            if name in cases:
+                findings.problems.append(f"{file}: is there twice, see {cases[name]['image']}: skipped, remove one")
+                continue
+            cases[name] = {"image": image, "modality": "mri", "case": name, "group": name, "id": name, "stratum": ""}
+    return make_datalist(request, list(cases.values()), set(), findings, {"": (30, 0)}, "scans")

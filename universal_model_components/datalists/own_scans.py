@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,31 +65,58 @@ def folder(
         num_workers: processes that read; one for each core when absent.
     """
     table, modality, groups, test_ids = (to_optional(value) for value in (table, modality, groups, test_ids))
-    columns = {"image": image_column, "label": label_column, "group": group_column}
     is_labelled = table is not None or (Path(root) / "imagesTr").is_dir()
     stage = "finetuning" if is_labelled else "pretraining"
     request = Request(*(name, Path(root), Path(output), seed, stage, validation_fraction, allow_partial, num_workers))
-    names = [modalities] if isinstance(modalities, str) else list(modalities)
-    findings = Findings()
+    names, findings = [modalities] if isinstance(modalities, str) else list(modalities), Findings()
     given: list[Case] = []
     if table is not None:
-        used = {key: to_optional(column) for key, column in columns.items()}
-        cases, problems = find_rows(request.root, find_table(request.root, table, "table"), used, modality, names)
-        findings.problems += problems
+        columns = {"image": image_column, "label": label_column, "group": group_column}
+        cases = _find_table(request.root, table, columns, modality, names, findings)
     elif is_labelled:
         cases, given = _find_folders(request.root, modality, names, to_optional(channel), findings)
     else:
         cases = _find_sub_folders(request.root, names, groups, findings)
     if is_labelled and groups is not None:
-        named = read_groups(groups)
-        for case in [*cases, *given]:
-            case["group"] = named.get(stem(case["case"]), case["group"])
+        _name_patients([*cases, *given], groups, findings)
     fraction = to_optional(test_fraction)
-    fraction = (TEST_FRACTION if is_labelled else 0) if fraction is None else check_fraction(fraction, "test_fraction")
-    test = {case["group"] for case in given} or _choose(cases, fraction, seed, test_ids, findings)
-    return make_datalist(
-        request, [*cases, *given], test, findings, {c["stratum"]: (None, None) for c in cases}, "scans"
-    )
+    if given and (fraction is not None or test_ids is not None):
+        key = "test_ids" if fraction is None else "test_fraction"
+        raise ValueError(f"{key}: {request.root} has its test in imagesTs and labelsTs: leave the option out")
+    fraction = TEST_FRACTION * is_labelled if fraction is None else check_fraction(fraction, "test_fraction")
+    test = _held_out(cases, given, findings) if given else _choose(cases, fraction, seed, test_ids, findings)
+    paper = {case["stratum"]: (None, None) for case in [*cases, *given]}
+    return make_datalist(request, [*cases, *given], test, findings, paper, "scans")
+
+
+def _find_table(
+    root: Path,
+    table: str,
+    columns: Mapping[str, str | None],
+    modality: str | None,
+    modalities: Sequence[str],
+    findings: Findings,
+) -> list[Case]:
+    used = {key: to_optional(column) for key, column in columns.items()}
+    cases, problems = find_rows(root, find_table(root, table, "table"), used, modality, modalities)
+    findings.problems += problems
+    return cases
+
+
+def _name_patients(cases: Sequence[Case], file: str, findings: Findings) -> None:
+    """Read the patients of labelled scans, by path or, where only one has it, by name (la_003); name what fits none."""
+    named = read_groups(file)
+    counts = Counter(case["id"] for case in cases)
+    used = set()
+    for case in cases:
+        names = [stem(case["image"])] + [case["id"]] * (counts[case["id"]] == 1)
+        name = next((name for name in names if name in named), None)
+        if name is not None:
+            case["group"] = named[name]
+            used.add(name)
+    findings.problems += [f"groups: no scan, or several, named {n!r}: correct {file}" for n in named if n not in used]
+    if len(used) < len(cases):
+        findings.notes.append(f"{len(cases) - len(used)} scans are not in {file}: each counts as a patient")
 
 
 def _find_sub_folders(root: Path, modalities: Sequence[str], groups: str | None, findings: Findings) -> list[Case]:
@@ -109,8 +136,18 @@ def _find_folders(
         return cases, []
     given, problems = find_pairs(root, "Ts", kind, channel)
     findings.problems += problems
-    findings.notes.append(f"test cases are the {len(given)} of imagesTs and labelsTs")
+    if given:
+        findings.notes.append(f"test cases are the {len(given)} of imagesTs and labelsTs")
     return cases, given
+
+
+def _held_out(cases: Sequence[Case], given: Sequence[Case], findings: Findings) -> set[str]:
+    """Return the patients of imagesTs; what imagesTr has of them cannot be trained on."""
+    test = {case["group"] for case in given}
+    shared = sum(case["group"] in test for case in cases)
+    if shared:
+        findings.notes.append(f"{shared} scans of imagesTr are of patients of imagesTs: they test too")
+    return test
 
 
 def _choose(cases: Sequence[Case], fraction: float, seed: int, test_ids: str | None, findings: Findings) -> set[str]:

@@ -61,6 +61,9 @@ class Request:
             raise ValueError(
                 f"output: {self.output} is a folder: give the name of a file, for example {self.name}.json"
             )
+        place = next(folder for folder in self.output.parents if folder.exists())
+        if not place.is_dir() or not os.access(place, os.W_OK):
+            raise ValueError(f"output: nothing can be written in {place}: give another place")
         if self.stage not in self.stages:
             raise ValueError(f"stage: {self.stage!r} is not one of {list(self.stages)}, which {self.name} is used for")
         if not isinstance(self.seed, int):

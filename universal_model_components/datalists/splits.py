@@ -116,3 +116,31 @@ def assign(
         split = "test" if group in test else "validation" if group in validation else "training"
         splits[split].append(dict(case))
     return splits
+
+
+def without_copies(cases: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Leave out a scan of training whose voxels validate or test, and one of validation whose voxels test.
+
+    Args:
+        cases: keys image, split and fingerprint.
+
+    Returns:
+        The others, and one line for each scan left out.
+    """
+    held: dict[tuple[str, str], Mapping[str, Any]] = {}
+    marks = [(case["fingerprint"]["voxels"], case["fingerprint"]["places"]) for case in cases]
+    for split in ("test", "validation", "training"):
+        for mark, case in zip(marks, cases, strict=True):
+            if case["split"] == split:
+                held.setdefault(mark, case)
+    kept, problems = [], []
+    for mark, case in zip(marks, cases, strict=True):
+        other = held[mark]
+        if other["split"] == case["split"]:
+            kept.append(dict(case))
+        else:
+            problems.append(
+                f"{case['image']}: {case['split']} case with the voxels of {other['image']} in {other['split']}: "
+                "left out, remove one, or give both the same patient"
+            )
+    return kept, problems
