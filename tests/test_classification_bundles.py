@@ -20,6 +20,7 @@ from task_bundles import FEATURES, rows, run, workflow
 
 import universal_model_components.task_transforms as task_transforms
 from universal_model_components.candidates import cut_cube, nearest_voxels
+from universal_model_components.classification_inference import list_candidates
 from universal_model_components.models import ClassificationModel, UniversalModel
 from universal_model_components.phantom import draw_brain_mri
 from universal_model_components.scans import load_scan
@@ -334,6 +335,15 @@ def test_lists_that_cannot_be_classified(text, message, data, trained, tmp_path)
     with pytest.raises(SystemExit, match=message) as caught:
         run(LNC, "inference", pretrained_weights=str(trained[LNC] / "models/model.pt"), **settings, **SMALL[LNC])
     assert "\n" not in str(caught.value)
+
+
+def test_two_scans_of_a_series_are_not_chosen_from(tmp_path):
+    series = write_luna16(tmp_path, scans=1)[0]["seriesuid"]
+    (tmp_path / "copy").mkdir()
+    for file in (tmp_path / "subset0").iterdir():
+        (tmp_path / "copy" / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(SystemExit, match=rf"{series}.mhd are both the scan of a series: remove one"):
+        list_candidates(str(tmp_path))
 
 
 def test_oblique_and_flipped_scans_are_classified_alike(trained, tmp_path):

@@ -104,6 +104,10 @@ def test_a_label_gives_the_middle_of_the_scan(tmp_path):
         [[{"label": 2}], "label is 2, expected 0 or 1"],
         [[{}], "label is None, expected 0 or 1, or 'candidates'"],
         [[{"candidates": [[0, 0, 0]]}], r"candidate \[0, 0, 0\], expected \[x, y, z, class\]"],
+        [[{"candidates": [["0", 0, 0, 1]]}], r"candidate \['0', 0, 0, 1\], expected \[x, y, z, class\], mm"],
+        [[{"candidates": [[0, float("nan"), 0, 1]]}], r"candidate \[0, nan, 0, 1\], expected"],
+        [[{"candidates": [7]}], "candidate 7, expected"],
+        [[{"candidates": None}], "candidates is None, expected a list"],
     ],
 )
 def test_lists_that_cannot_be_trained_on(entries, message, tmp_path):

@@ -8,6 +8,7 @@ middle of its scan. What augmentation does to a cube is a function of the seed t
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,11 +80,18 @@ def check_classes(case: Mapping[str, Any], where: str) -> None:
         SystemExit: with one line that begins with `where`, when it does not.
     """
     if "candidates" in case:
-        wrong = [one for one in case["candidates"] if len(one) != 4 or one[3] not in (0, 1)]
+        if not isinstance(case["candidates"], Sequence):
+            raise SystemExit(f"datalist: {where}: candidates is {case['candidates']!r}, expected a list of them")
+        wrong = [one for one in case["candidates"] if not _is_candidate(one)]
         if wrong:
-            raise SystemExit(f"datalist: {where}: candidate {wrong[0]}, expected [x, y, z, class], class 0 or 1")
+            raise SystemExit(f"datalist: {where}: candidate {wrong[0]}, expected [x, y, z, class], mm and 0 or 1")
     elif case.get("label") not in (0, 1) or isinstance(case["label"], str):
         raise SystemExit(f"datalist: {where}: label is {case.get('label')!r}, expected 0 or 1, or 'candidates'")
+
+
+def _is_candidate(one: Any) -> bool:
+    numbers = isinstance(one, Sequence) and all(isinstance(value, (int, float)) for value in one)
+    return numbers and len(one) == 4 and all(map(math.isfinite, one)) and one[3] in (0, 1)
 
 
 def complete(case: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,7 +60,11 @@ def list_candidates(
     file = to_optional(candidates) or root / "candidates.csv"
     try:
         listed = read_candidates(file)
-        images = {Path(stem(image.name)).name: image for image in ([root] if root.is_file() else find_scans(root))}
+        images: dict[str, Path] = {}
+        for image in [root] if root.is_file() else find_scans(root):
+            first = images.setdefault(stem(image.name), image)
+            if first != image and stem(image.name) in listed:
+                raise ValueError(f"candidates: {image} and {first} are both the scan of a series: remove one")
         unknown = [series for series in listed if series not in images]
         if len(unknown) == len(listed):
             raise ValueError(f"candidates: no series of {file} has a scan in {root} (first: {unknown[0]})")
