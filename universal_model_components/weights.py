@@ -61,7 +61,7 @@ def load_pretrained(
     (found, passport), own = trusted_weights(source), network.state_dict()
     chosen, coverage = match_state(own, found.state, found.name, new_heads)
     _show(coverage)
-    _require(coverage, minimum_coverage, chosen, found.state, own)
+    _require(coverage, minimum_coverage, found.state, own)
     network.load_state_dict(chosen, strict=False)
     _warn(network, found.name, passport, recipe or {})
     return coverage
@@ -144,17 +144,14 @@ def _warn(network: nn.Module, name: str, passport: Mapping[str, Any] | None, rec
 
 
 def _require(
-    coverage: Coverage,
-    minimum: float | Mapping[str, float],
-    chosen: Mapping[str, Tensor],
-    given: Mapping[str, Tensor],
-    own: Mapping[str, Tensor],
+    coverage: Coverage, minimum: float | Mapping[str, float], given: Mapping[str, Tensor], own: Mapping[str, Tensor]
 ) -> None:
     """Raise when a part is covered too little, or nothing is, with what would mend it."""
+    nothing = not any(part.values_loaded for part in coverage.parts.values())
     hint = "give a lower minimum_coverage if that is meant"
     if encoder_features(given) and encoder_features(given) != encoder_features(own):
         hint = f'give --features "{encoder_features(given)}"'
-    elif not chosen:
+    elif nothing:
         hint = f"its names begin with {sorted(set(map(part_of, given)))[:4]}: give weights of such a network"
     for name, threshold in _thresholds(coverage, minimum).items():
         part = coverage[name]
@@ -163,7 +160,7 @@ def _require(
                 f"pretrained_weights: {coverage.source} covers {percent(part.share)} of {name}, expected "
                 f"{threshold:.1%} ({part.first}): {hint}"
             )
-    if not chosen:
+    if nothing:
         raise ValueError(f"pretrained_weights: no tensor of {coverage.source} fits the network: {hint}")
 
 
