@@ -138,6 +138,7 @@ def without(state, *names):
         [lambda s: prefixed(s, "backbone."), 1.0, r"covers 0\.0% of encoder"],
         [lambda s: s, {"neck": 0.5}, r"minimum_coverage: the network has no part 'neck'"],
         [lambda s: prefixed(s, "backbone."), 0.0, r"no tensor of .* fits .* its names begin with \['backbone'\]"],
+        [lambda s: UniversalModel(features=[6, 10]).state_dict(), 0, r'no tensor .* fits .* --features "\[6, 10\]"'],
         [
             lambda s: {**s, "encoder.levels.0.conv1.bias": torch.full((8,), torch.nan)},
             1.0,
