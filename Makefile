@@ -39,7 +39,8 @@ bundles: $(READY)
 	$(BIN)/python scripts/render_bundles.py
 
 package: bundles
-	rm -rf build
+	$(if $(BASE_URL),,$(error give the address where dist/ will be served: make package BASE_URL=https://host/path))
+	rm -rf build dist/*.whl
 	$(BIN)/python -m pip wheel --quiet . --no-deps --wheel-dir dist
 	$(BIN)/python scripts/package_bundles.py --base_url $(BASE_URL) --output dist
 

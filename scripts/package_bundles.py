@@ -46,12 +46,14 @@ def package(
         weights: folder with BUNDLE/model.pt, model.safetensors and model.passport.json; by default each bundle's own
             `models/`. A bundle without weights is packaged without.
     """
-    base = base_url.rstrip("/")
+    base = str(base_url).rstrip("/")  # python-fire makes an option without a value True
     if urlparse(base).scheme not in ("http", "https") or not urlparse(base).netloc:
         raise ValueError(f"--base_url {base_url} is no address: give http(s)://host/path")
     folders = sorted(path.parent.parent for path in Path(bundles).glob("*/configs/metadata.json"))
     if not folders:
         raise ValueError(f"--bundles {bundles}: no bundle in it (BUNDLE/configs/metadata.json)")
+    if weights is not None and not any((Path(weights) / folder.name).is_dir() for folder in folders):
+        raise ValueError(f"--weights {weights}: no folder in it has the name of a bundle, such as {folders[0].name}")
     target = Path(output)
     entries = [_package(folder, base, target, None if weights is None else Path(weights)) for folder in folders]
     wheels = sorted(path.name for path in target.glob("*.whl"))

@@ -201,6 +201,11 @@ def test_weights_that_do_not_load_are_not_released(spoil, message, released, tmp
     assert "\n" not in str(caught.value)
 
 
+def test_a_folder_without_any_bundles_weights_is_a_mistake(tmp_path):
+    with pytest.raises(ValueError, match="no folder in it has the name of a bundle"):
+        package(base_url="http://a/b", output=tmp_path / "dist", weights=tmp_path / "typo")
+
+
 def test_the_command_line_names_what_is_wrong_in_one_line(tmp_path):
     command = [sys.executable, str(REPOSITORY / "scripts" / "package_bundles.py"), "--base_url", "example.org"]
     done = subprocess.run([*command, "--output", str(tmp_path)], capture_output=True, text=True, check=False)

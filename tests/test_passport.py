@@ -94,6 +94,7 @@ def test_both_containers_carry_it(passport, state, tmp_path):
         assert loaded.keys() == state.keys()
         assert all(torch.equal(loaded[name], state[name]) for name in state)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model.passport.json", "model.pt", "model.safetensors"]
+    assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1  # who may read one may read all
 
 
 @pytest.mark.parametrize("name", ["model.pt", "model.safetensors"])

@@ -91,11 +91,15 @@ def test_convert_for_monais_networks(name, model, tmp_path, capsys):
         [{"to": "safetensors", "output": "x.pt"}, r"--output .*x\.pt ends in \.pt"],
         [{"to": "universal", "output": "x.bin"}, r"ends in \.bin: give a \.pt"],
         [{"to": "universal", "output": "model.pt"}, "exists: give another name"],
+        [{"to": "universal", "output": "x.pt", "file": "foreign.pt"}, r"foreign\.pt has no tensor of an encoder"],
+        [{"to": "unet", "output": "x.pt", "file": "foreign.pt"}, r"foreign\.pt has no tensor of an encoder"],
     ],
 )
 def test_convert_names_what_is_wrong(options, message, model, tmp_path):
+    torch.save({"backbone.weight": torch.zeros(1)}, tmp_path / "foreign.pt")
+    file = str(tmp_path / options.pop("file")) if "file" in options else model
     with pytest.raises(ValueError, match=message) as caught:
-        convert(model, **{**options, "output": str(tmp_path / options["output"])})
+        convert(file, **{**options, "output": str(tmp_path / options["output"])})
     assert "\n" not in str(caught.value)
 
 
@@ -162,6 +166,11 @@ def test_lists_that_are_wrong(changes, message, model, tmp_path):
     with pytest.raises(ValueError, match=message):
         verify(str(bundle_of(model, tmp_path, **changes)))
     with pytest.raises(FileNotFoundError, match=r"no large_files\.yml"):
+        verify(str(tmp_path))
+    with pytest.raises(ValueError, match=r"model\.pt is one file: give its bundle"):  # it is a zip, not a bundle's
+        verify(model)
+    (tmp_path / "large_files.yml").write_text("large_files:\n")
+    with pytest.raises(ValueError, match="no list `large_files`"):
         verify(str(tmp_path))
 
 

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import universal_model_components
+from universal_model_components.coverage import percent
 from universal_model_components.models import UniversalModel
 from universal_model_components.unet import UNet
 from universal_model_components.weights import load_pretrained
@@ -114,7 +115,7 @@ def test_batch_statistics_need_no_running_ones(state):
     assert (coverage["encoder"].share, coverage["encoder"].unexpected) == (1.0, 0)
 
 
-@pytest.mark.parametrize("source", [None, "null", "None", ""])
+@pytest.mark.parametrize("source", [None, "null", "None"])
 def test_from_scratch_is_said(source, caplog):
     network = UNet(1, 1, FEATURES)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
@@ -136,7 +137,17 @@ def without(state, *names):
         [lambda s: UniversalModel(features=[8, 16]).state_dict(), 0.9, r'of encoder.* give --features "\[8, 16\]"'],
         [lambda s: prefixed(s, "backbone."), 1.0, r"covers 0\.0% of encoder"],
         [lambda s: s, {"neck": 0.5}, r"minimum_coverage: the network has no part 'neck'"],
-        [lambda s: s, 90, r"minimum_coverage: 90\.0 for encoder is not a share"],
+        [lambda s: prefixed(s, "backbone."), 0.0, r"no tensor of .* fits .* its names begin with \['backbone'\]"],
+        [lambda s: UniversalModel(features=[6, 10]).state_dict(), 0, r'no tensor .* fits .* --features "\[6, 10\]"'],
+        [
+            lambda s: {**s, "encoder.levels.0.conv1.bias": torch.full((8,), torch.nan)},
+            1.0,
+            r"conv1\.bias .*not finite",
+        ],
+        [lambda s: s, {"discriminator": 0.5}, r"no part 'discriminator' to load \(found \['decoder', 'encoder'\]\)"],
+        [lambda s: s, "all", r"minimum_coverage: 'all' is not a share: give a number"],
+        [lambda s: s, {"encoder": None}, r"minimum_coverage: None is not a share: give a number"],
+        [lambda s: s, 90, r"minimum_coverage: 90 for encoder is not a share"],
     ],
 )
 def test_too_little_is_refused_and_nothing_is_changed(change, minimum, message, state):
@@ -146,6 +157,19 @@ def test_too_little_is_refused_and_nothing_is_changed(change, minimum, message, 
         load_pretrained(network, change(state), minimum)
     assert "\n" not in str(caught.value)
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+@pytest.mark.parametrize("source", [True, 3, ""])
+def test_what_names_no_file_is_no_silent_start_from_scratch(source):
+    with pytest.raises(ValueError, match=rf"pretrained_weights: {source!r} is no file: give a \.pt"):
+        load_pretrained(UNet(1, 1, FEATURES), source)
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [[1.0, "100.0%"], [0.99999, "99.9%"], [0.57, "57.0%"], [0.4478, "44.7%"], [0.0, "0.0%"]]
+)
+def test_what_is_not_whole_never_reads_as_whole(share, text):
+    assert percent(share) == text
 
 
 def test_a_lower_threshold_lets_an_encoder_alone_through(state):
@@ -184,6 +208,7 @@ def test_files_that_are_no_weights_are_named(state, tmp_path):
     torch.jit.script(UNet(1, 1, FEATURES)).save(tmp_path / "model.ts")
     torch.save([1, 2], tmp_path / "list.pt")
     torch.save({"epoch": 3}, tmp_path / "epoch.pt")
+    torch.save({1: torch.zeros(1)}, tmp_path / "numbers.pt")
     messages = {
         "cut.pt": "is unreadable",
         "cut.safetensors": "is unreadable or truncated",
@@ -192,6 +217,7 @@ def test_files_that_are_no_weights_are_named(state, tmp_path):
         "empty.pt": "is unreadable",
         "model.ts": "is a TorchScript archive",
         "list.pt": "holds list, expected a plain state dict",
+        "numbers.pt": r"holds a mapping of \[1\]",
         "epoch.pt": r"holds a mapping of \['epoch'\]",
     }
     for name, message in messages.items():

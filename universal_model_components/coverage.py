@@ -6,6 +6,7 @@ A part is the first segment of a tensor's name: encoder, decoder, classifier. No
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -71,7 +72,7 @@ class Coverage:
         lines = [f"weights from {self.source}, in tensors:"]
         lines.append(f"{'part':<{width}}" + "".join(f"{name:>13}" for name in columns) + f"{'share':>10}")
         for part in self.parts.values():
-            share = "-" if part.share is None else f"{part.share:.1%}"
+            share = "-" if part.share is None else percent(part.share)
             lines.append(f"{part.name:<{width}}" + "".join(f"{getattr(part, c):>13}" for c in columns) + f"{share:>10}")
         return "\n".join(lines)
 
@@ -130,6 +131,11 @@ def fit(tensor: Tensor, shape: torch.Size) -> Tensor | None:
     if one_channel and tensor.shape[0] == shape[0] and tensor.shape[2:] == shape[2:]:
         return tensor.expand(shape) / shape[1]
     return None
+
+
+def percent(share: float) -> str:
+    """Write a share, rounded down: what is not whole never reads 100.0%."""
+    return f"{math.floor(share * 1000 + 1e-9) / 10:.1f}%" if share < 1 else "100.0%"
 
 
 def part_of(name: str) -> str:

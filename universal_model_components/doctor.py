@@ -19,6 +19,7 @@ from monai.bundle import ConfigParser
 from torch import nn
 
 from .checks import ERROR, FINE, WARNING, Finding, check_candidates, check_datalist, check_folder, check_store
+from .coverage import percent
 from .machine import BYTES_A_PARAMETER, LOGS, check_device, check_disk, check_memory, check_packages
 from .reading import read_header
 from .resampling import resampled_shape
@@ -183,7 +184,7 @@ def _check_weights(parser: ConfigParser, network: list[nn.Module]) -> Iterator[F
         yield Finding(ERROR, str(error))
         return
     assert coverage is not None
-    shares = [f"{part.name} {part.share:.1%}" for part in coverage.parts.values() if part.share is not None]
+    shares = [f"{part.name} {percent(part.share)}" for part in coverage.parts.values() if part.share is not None]
     yield Finding(FINE, f"pretrained_weights: {source} fills {', '.join(shares)} of the network")
 
 

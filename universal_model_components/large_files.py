@@ -31,10 +31,9 @@ def read_large_files(bundle: str | Path) -> list[dict[str, str]]:
         raise FileNotFoundError(f"{bundle}: no {NAMES[0]}: give a bundle's folder")
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        entries = content["large_files"]
+        return [_checked(entry, file) for entry in content["large_files"]]
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{file}: no list `large_files` ({type(error).__name__}): package the bundle again") from error
-    return [_checked(entry, file) for entry in entries]
 
 
 def _checked(entry: Any, file: Path) -> dict[str, str]:

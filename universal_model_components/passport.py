@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from . import __version__
@@ -121,7 +121,8 @@ def write_weights(file: str | Path, state: Mapping[str, Tensor], passport: Mappi
         metadata = {"format": "pt", "passport": json.dumps(passport, sort_keys=True, allow_nan=False)}
         # a tensor of its own for each name: safetensors stores no shared memory
         unshared = {name: tensor.clone() for name, tensor in plain.items()}
-        write_atomically(file, lambda path: save_file(unshared, path, metadata=metadata))
+        # not `save_file`, whose files only their owner may read
+        write_atomically(file, lambda path: path.write_bytes(save(unshared, metadata=metadata)))
         return
     passport_file(file).unlink(missing_ok=True)
     write_atomically(file, lambda path: torch.save(plain, path))

@@ -21,6 +21,7 @@ from .weight_files import open_weights
 from .weights import trusted_weights
 
 TARGETS = ("universal", "encoder", "safetensors", "pt", *NETWORKS)
+WEIGHT_FILES = (".pt", ".safetensors")
 
 
 def inspect(file: str) -> None:
@@ -66,19 +67,20 @@ def convert(file: str, to: str, output: str) -> None:
 
     Args:
         file: what to convert, of ours or an original checkpoint such as Genesis_Chest_CT.pt.
-        to: universal (our names), encoder (of these, the encoder alone), safetensors or pt (the container), or
-            basic_unet or unet: the encoder with the names of MONAI's network, for `load_state_dict(…, strict=False)`.
+        to: universal (our names), encoder (that part alone), safetensors or pt, basic_unet or unet (MONAI's names).
         output: file to write, .pt or .safetensors; it must not exist yet.
     """
     target, name = Path(output), "weights convert"
     if to not in TARGETS:
         raise ValueError(f"{name}: --to {to} is unknown: give one of {', '.join(TARGETS)}")
-    if target.suffix not in (".pt", ".safetensors") or (to in ("pt", "safetensors") and target.suffix != f".{to}"):
+    if target.suffix not in WEIGHT_FILES or (to in ("pt", "safetensors") and target.suffix != f".{to}"):
         raise ValueError(f"{name}: --output {output} ends in {target.suffix or 'nothing'}: give a .pt or .safetensors")
     if target.exists():
         raise ValueError(f"{name}: --output {output} exists: give another name, or remove it")
     found, passport = trusted_weights(file)
     state = found.state
+    if to not in ("safetensors", "pt") and not encoder_features(state):
+        raise ValueError(f"{name}: {file} has no tensor of an encoder: --to safetensors or pt keep foreign names")
     described = {"features": encoder_features(state), **(passport or {})}
     described.setdefault("converted_from", {"file": Path(file).name, "sha256": file_hash(file)})  # the first one
     if is_original(open_weights(file).state):
@@ -90,8 +92,6 @@ def convert(file: str, to: str, output: str) -> None:
         state, coverage = match_state(network.state_dict(), encoder_for(network, state), file)
         described["network"] = f"monai.networks.nets.{type(network).__name__}, see monai_networks.{to}"
         print(coverage)
-    if not state:
-        raise ValueError(f"{name}: {file} has no tensor of an encoder: nothing to convert")
     write_weights(target, state, complete(described, state))
     print(f"{target}: {len(state)} tensors")
 
@@ -102,6 +102,8 @@ def verify(bundle: str) -> None:
     Args:
         bundle: folder of a bundle, or a zipped one: that is read through, and nothing is unpacked.
     """
+    if Path(bundle).suffix in WEIGHT_FILES:  # a .pt is a zip too
+        raise ValueError(f"weights verify: {bundle} is one file: give its bundle, or look at it by `weights inspect`")
     if Path(bundle).is_file():
         print(f"{bundle}: whole, {len(check_zip(bundle))} files, all inside its folder")
         return
@@ -109,7 +111,7 @@ def verify(bundle: str) -> None:
     for entry in entries:
         file = Path(bundle) / entry["path"]
         problem = problem_of(file, entry)
-        if problem is None and file.suffix in (".pt", ".safetensors"):
+        if problem is None and file.suffix in WEIGHT_FILES:
             problem = _passport_problem(file)
         print(problem or f"{file}: as listed")
         problems += [problem] if problem else []

@@ -52,6 +52,8 @@ def open_weights(source: str | Path | Mapping[str, Any], key: str = "pretrained_
     """
     if isinstance(source, Mapping):
         return _unwrap(WeightFile("the given mapping", dict(source), "mapping"), key)
+    if not isinstance(source, (str, Path)) or source == "":  # python-fire: True for an option without a value
+        raise ValueError(f"{key}: {source!r} is no file: give a .pt or .safetensors, or null for none")
     file = Path(source)
     if not file.is_file():
         raise FileNotFoundError(f"{key}: no file {file}: train or download first, or give another path")
@@ -106,7 +108,8 @@ def _unwrap(found: WeightFile, key: str) -> WeightFile:
             break
         content = content[wrapper]
         found.wrapping.append(wrapper)
-    if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+    items = content.items() if isinstance(content, Mapping) else ()
+    if not items or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in items):
         what = f"a mapping of {list(content)[:4]}" if isinstance(content, Mapping) else type(content).__name__
         raise ValueError(f"{key}: {found.name} holds {what}, expected a plain state dict: give a model.pt")
     found.state = dict(content)

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .conversion import encoder_features, encoder_for, from_original, is_original
-from .coverage import Coverage, match_state
+from .coverage import Coverage, match_state, part_of, percent
 from .large_files import listed_entry, problem_of
 from .passport import BATCH_STATISTICS, differences, read_passport, tensors_sha256
 from .weight_files import WeightFile, open_weights
@@ -41,14 +41,11 @@ def load_pretrained(
 
     Args:
         network: a task's network, with parts named as in `UniversalModel`; not wrapped, not compiled.
-        source: a file (a state dict, {"model": …} or {"state_dict": …} in a .pt, or .safetensors; prefixes `module.`,
-            `_orig_mod.` are taken off), such a mapping itself, or None or "null": start from scratch, and say so.
-        minimum_coverage: the least share of each part's values (weights and running statistics) that must be loaded,
-            0 to 1: one number for all parts of the network, or a mapping for those that count, such as
-            {"encoder": 1.0}.
+        source: a file or a mapping of `weight_files.open_weights`, or None or "null": start from scratch, and say so.
+        minimum_coverage: the least share, 0 to 1, of each part's values (weights and running statistics) that must be
+            loaded: one number for all parts, or a mapping for those that count, such as {"encoder": 1.0}.
         new_heads: parts or layers that stay as they were initialised.
-        recipe: how this run prepares its images (spacing, intensity_range, intensity_scale); where the weights'
-            passport says otherwise, one line warns.
+        recipe: this run's spacing, intensity_range and intensity_scale; another than the passport's warns in one line.
 
     Returns:
         The coverage that was printed; None when starting from scratch.
@@ -56,9 +53,9 @@ def load_pretrained(
     Raises:
         FileNotFoundError: when there is no such file.
         ValueError: when it cannot be read or holds code, is not what its passport or the bundle's large_files.yml says,
-            or a part's coverage is too low; one line.
+            nothing in it fits, or a part's coverage is too low; one line.
     """
-    if source is None or (isinstance(source, str) and source.strip().lower() in ("", "null", "none")):
+    if source is None or (isinstance(source, str) and source.strip().lower() in ("null", "none")):
         logger.info("pretrained_weights: none given, the network starts from scratch")
         return None
     (found, passport), own = trusted_weights(source), network.state_dict()
@@ -108,6 +105,12 @@ def trusted_weights(source: str | Path | Mapping[str, Any]) -> tuple[WeightFile,
             f"pretrained_weights: the tensors of {found.name} are not those of its passport: download or write both "
             "again, or delete the passport if the weights are yours"
         )
+    spoilt = next((name for name, tensor in found.state.items() if not tensor.isfinite().all()), None)
+    if spoilt is not None:
+        raise ValueError(
+            f"pretrained_weights: {spoilt} in {found.name} has values that are not finite: give weights from before "
+            "their training diverged"
+        )
     entry = listed_entry(found.name) if passport is None and found.kind != "mapping" else None
     problem = None if entry is None else problem_of(found.name, entry)
     if problem is not None:
@@ -143,23 +146,41 @@ def _warn(network: nn.Module, name: str, passport: Mapping[str, Any] | None, rec
 def _require(
     coverage: Coverage, minimum: float | Mapping[str, float], given: Mapping[str, Tensor], own: Mapping[str, Tensor]
 ) -> None:
-    """Raise when a part is covered too little, with what would mend it."""
-    least = dict(minimum) if isinstance(minimum, Mapping) else {name: float(minimum) for name in coverage.parts}
+    """Raise when a part is covered too little, or nothing is, with what would mend it."""
+    nothing = not any(part.values_loaded for part in coverage.parts.values())
+    hint = "give a lower minimum_coverage if that is meant"
+    if encoder_features(given) and encoder_features(given) != encoder_features(own):
+        hint = f'give --features "{encoder_features(given)}"'
+    elif nothing:
+        hint = f"its names begin with {sorted(set(map(part_of, given)))[:4]}: give weights of such a network"
+    for name, threshold in _thresholds(coverage, minimum).items():
+        part = coverage[name]
+        if part.share is not None and part.share < threshold:
+            raise ValueError(
+                f"pretrained_weights: {coverage.source} covers {percent(part.share)} of {name}, expected "
+                f"{threshold:.1%} ({part.first}): {hint}"
+            )
+    if nothing:
+        raise ValueError(f"pretrained_weights: no tensor of {coverage.source} fits the network: {hint}")
+
+
+def _thresholds(coverage: Coverage, minimum: float | Mapping[str, float]) -> dict[str, float]:
+    """Return the least share of each part that is asked for, checked."""
+    expected = 'give a number from 0 to 1, or one for each part, such as {"encoder": 1.0}'
+    least = minimum if isinstance(minimum, Mapping) else dict.fromkeys(coverage.parts, minimum)
+    checked = {}
     for name, threshold in least.items():
-        if not 0 <= threshold <= 1:
-            raise ValueError(f"minimum_coverage: {threshold} for {name} is not a share: give a number from 0 to 1")
+        try:
+            checked[name] = float(threshold)
+        except (TypeError, ValueError):
+            raise ValueError(f"minimum_coverage: {threshold!r} is not a share: {expected}") from None
+        if not 0 <= checked[name] <= 1:
+            raise ValueError(f"minimum_coverage: {threshold} for {name} is not a share: {expected}")
         part = coverage.parts.get(name)
-        if part is None:
-            raise ValueError(f"minimum_coverage: the network has no part {name!r} (found {sorted(coverage.parts)})")
-        if part.share is None or part.share >= threshold:
-            continue
-        hint = "give a lower minimum_coverage if that is meant"
-        if encoder_features(given) and encoder_features(given) != encoder_features(own):
-            hint = f'give --features "{encoder_features(given)}"'
-        raise ValueError(
-            f"pretrained_weights: {coverage.source} covers {part.share:.1%} of {name}, expected {threshold:.1%} "
-            f"({part.first}): {hint}"
-        )
+        if part is None or (isinstance(minimum, Mapping) and part.share is None and checked[name] > 0):
+            fillable = sorted(one.name for one in coverage.parts.values() if one.share is not None)
+            raise ValueError(f"minimum_coverage: the network has no part {name!r} to load (found {fillable})")
+    return checked
 
 
 def read_weights(file: str | Path) -> dict[str, Tensor]:
