@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import errno
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import nibabel
@@ -44,6 +48,46 @@ def make_dataset(folder: Path, ct: int = 3, mri: int = 3) -> Path:
         for number in range(count):
             write_scan(folder / modality / f"scan_{number}.nii.gz", body(modality=modality, seed=number))
     return folder
+
+
+def write_datalist(folder: Path, scans: Path) -> Path:
+    """List all scans of a folder as training cases, in the order of their names."""
+    files = sorted(scans.glob("*/*.nii.gz"))
+    entries = [{"image": str(file.relative_to(scans)), "modality": file.parent.name} for file in files]
+    (folder / "list.json").write_text(json.dumps({"root": str(scans), "training": entries, "validation": []}))
+    return folder / "list.json"
+
+
+class Barrier:
+    """A pipe in a scan's place: whoever prepares that scan stands still there, however fast or slow the machine is."""
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.scan, self.pipe = file, file.read_bytes(), -1
+        file.unlink()
+        os.mkfifo(file)
+
+    def wait(self, alive: Callable[[], bool]) -> None:
+        """Return when a process has opened the pipe, which it then waits to read from, or when nobody is left to."""
+        while self.pipe < 0 and alive():
+            try:
+                self.pipe = os.open(self.file, os.O_WRONLY | os.O_NONBLOCK)
+            except OSError as error:
+                if error.errno != errno.ENXIO:  # nobody reads yet
+                    raise
+                time.sleep(0.01)
+
+    def lift(self) -> None:
+        """Put the scan into its place; a reader that still waits gets the same bytes through the pipe."""
+        beside = self.file.with_name("beside")
+        beside.write_bytes(self.scan)
+        os.replace(beside, self.file)
+        if self.pipe >= 0:
+            os.set_blocking(self.pipe, True)
+            try:
+                with open(self.pipe, "wb") as stream:
+                    stream.write(self.scan)
+            except BrokenPipeError:
+                pass  # the reader was killed
 
 
 SMALL = {

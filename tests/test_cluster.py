@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from scan_files import SMALL, body, make_dataset, write_scan
+from scan_files import SMALL, Barrier, body, make_dataset, write_datalist, write_scan
 from test_preparation import content
 
 from universal_model_components import cluster
@@ -31,36 +31,43 @@ def process_numbers(address):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_a_worker_killed_mid_run_costs_nothing(local_cluster, tmp_path, monkeypatch, capsys):
     address = local_cluster.scheduler_address
-    recipe = {**SMALL, "spacing": [0.5] * 3, "patch_size": [32, 32, 16]}  # some tenths of a second a scan
-    make_dataset(tmp_path / "scans", 6, 6)
-    (tmp_path / "scans/ct/broken.nii").write_text("no image")
-    seen = {}
+    scans = make_dataset(tmp_path / "scans", 5, 5)
+    listed = write_datalist(tmp_path, scans)
+    (scans / "ct/scan_0.nii.gz").write_text("no image")
+    barrier = Barrier(scans / "mri/scan_4.nii.gz")  # the run cannot end before this is lifted
+    pids, seen = process_numbers(address), {}
+    cases, ended = tmp_path / "cubes" / "cases", threading.Event()
 
     def kill_one() -> None:
-        cases, deadline = tmp_path / "cubes" / "cases", time.monotonic() + 120
-        while time.monotonic() < deadline and len(list(cases.glob("*.h5"))) < 3:
-            time.sleep(0.005)
+        barrier.wait(alive=lambda: not ended.is_set())
+        while len(list(cases.glob("*.h5"))) < 3 and not ended.is_set():
+            time.sleep(0.01)
         worker, process = next(iter(pids.items()))
         os.kill(process, signal.SIGKILL)
         seen.update(worker=worker, done={file.name: file.stat().st_mtime_ns for file in cases.glob("*.h5")})
+        barrier.lift()
 
-    pids = process_numbers(address)
     killer = threading.Thread(target=kill_one)
     killer.start()
     monkeypatch.chdir(tmp_path)  # the workers are elsewhere: relative paths must not reach them
-    index = prepare("scans", "cubes", recipe=recipe, scheduler=address)
-    killer.join()
-    assert 3 <= len(seen["done"]) < 12, "the worker was not killed mid-run"
+    try:
+        index = prepare("scans", "cubes", recipe=SMALL, datalist=str(listed), scheduler=address)
+    finally:
+        ended.set()
+        killer.join()
+    assert 3 <= len(seen["done"]) < 9, "the worker was not killed mid-run"
     assert pids[seen["worker"]] not in process_numbers(address).values()
-    assert sum(len(cases) for cases in index["splits"].values()) == 12
-    assert index["problems"] == [line for line in index["problems"] if "ct/broken.nii: unreadable or truncated" in line]
-    files = sorted((tmp_path / "cubes" / "cases").iterdir())
-    assert len(files) == 12, "a half case was left"
+    assert sum(len(cases) for cases in index["splits"].values()) == 9
+    assert len(index["problems"]) == 1
+    assert "ct/scan_0.nii.gz: unreadable or truncated" in index["problems"][0]
+    files = sorted(cases.iterdir())
+    assert len(files) == 9, "a half case was left"
     assert {file.name: file.stat().st_mtime_ns for file in files if file.name in seen["done"]} == seen["done"]
-    assert "12 cases (" in capsys.readouterr().out
-    prepare("scans", "here", recipe=recipe, num_workers=0)
+    assert "9 cases (" in capsys.readouterr().out
+    prepare("scans", "here", recipe=SMALL, datalist=str(listed), num_workers=0)
     one, other = content(tmp_path / "cubes"), content(tmp_path / "here")
     assert one.keys() == other.keys()
     assert all(one[name] == other[name] for name in one if name.endswith(".h5"))

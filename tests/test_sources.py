@@ -102,6 +102,15 @@ def test_a_test_scan_of_one_set_in_anothers_training_stops_the_run(tmp_path, lis
         read([lists[0], other])
 
 
+def test_a_copy_of_a_test_scan_in_anothers_training_stops_the_run(tmp_path):
+    held = {"image": "volume-3.nii", "modality": "ct", "sha256": "a1"}
+    copied = {"image": "copy.nii", "modality": "ct", "sha256": "a1"}
+    first = write_list(tmp_path, "lits2017", "ct", test=[held])
+    second = write_list(tmp_path, "liver", "ct", training=[copied], test=[])
+    with pytest.raises(ValueError, match=r"volume-3\.nii \(case 'liver/ct/copy\.nii'\) is in 'test' of 'lits2017'"):
+        read([first, second])
+
+
 def test_two_sets_of_one_name_are_named(tmp_path):
     (tmp_path / "b").mkdir()
     files = [write_list(tmp_path, "a", "ct"), write_list(tmp_path / "b", "a", "mri")]

@@ -45,7 +45,7 @@ def test_table_one_stands_beside_the_papers(store):
     own = next(row for row in found if row[0] == "own, here")
     assert own[1:3] == ["2", "mri"]
     assert all(20 <= int(side) <= 32 for side in own[3].split(" × "))  # cropped to the body
-    assert ["own, paper", *["n/a"] * 7] in found
+    assert not any(row[0] == "own, paper" for row in found)
 
 
 def test_the_papers_numbers_follow_from_cases_and_cubes_per_volume():

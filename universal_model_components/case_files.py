@@ -55,7 +55,7 @@ def read_attributes(file: Path) -> dict[str, Any] | None:
         with h5py.File(file, "r", locking=False) as stored:
             attributes = dict(stored.attrs)
             return attributes if len(stored["cubes"]) == sum(attributes["counts"]) else None
-    except (OSError, KeyError):
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError):  # what h5py raises where bytes were spoilt
         return None
 
 

@@ -112,7 +112,7 @@ def print_plan(
     result["seconds"] = seconds * work / max(workers, 1)
     result["bytes"] = int(each * result["cubes"])
     result["memory"] = int(max(workers, 1) * (WORKER_BYTES + VOLUMES_IN_MEMORY * 4 * largest))
-    print(f"{result['cubes']} cubes of {len(rows)} cases: {result['bytes'] / 1e9:.2f} GB on disk, ", end="")
+    print(f"{result['cubes']} cubes of {len(rows)} cases: {result['bytes'] / 1e9:.3g} GB on disk, ", end="")
     print(
         f"up to {result['memory'] / 1e9:.1f} GB of memory, about {timedelta(seconds=round(result['seconds']))} ", end=""
     )

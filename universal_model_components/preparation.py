@@ -182,7 +182,7 @@ def _report(index: Mapping[str, Any], results: Sequence[Mapping[str, Any]], cube
     size = sum(case_file(cube_store, row["case"]).stat().st_size for row in rows)
     print(count_table(rows))
     print(f"{cube_store}: {len(rows)} cases ({status['made']} made, {status['kept']} kept from before), ", end="")
-    print(f"{sum(sum(row['counts']) for row in rows)} cubes, {size / 1e6:.0f} MB; ", end="")
+    print(f"{sum(sum(row['counts']) for row in rows)} cubes, {size / 1e6:.3g} MB; ", end="")
     print(f"{sum(result['airy'] for result in results)} cubes are almost all air after all draws")
     for scale, name in enumerate(SCALES):
         without = sum(not row["counts"][scale] for row in rows) if recipe.cubes_per_volume[name] else 0

@@ -147,14 +147,20 @@ def _check_names(sources: Sequence[Source]) -> None:
 
 
 def _check_tests(sources: Sequence[Source]) -> None:
-    """Refuse a test case, of any list, that is to be prepared for any: by file, and within a list by id and patient."""
+    """Refuse a test case, of any list, that is to be prepared for any.
+
+    By file and by the hash of its content, if the lists have it; within a list also by id and patient.
+    """
     files = {os.path.realpath(case["file"]): case["case"] for source in sources for case in source.cases()}
+    listed = [case for source in sources for split in SPLITS for case in source.listed[split]]
+    hashes = {case["sha256"]: case["case"] for case in listed if case.get("sha256")}
     for source in sources:
         own = {key: {case[key] for split in SPLITS for case in source.listed[split]} for key in ("case", "group")}
         for entry in source.held_out():
             shared = [f"{key} {entry[key]!r}" for key in own if entry.get(key) in own[key]]
             file = os.path.realpath(Path(source.root) / str(entry.get("image", "")))
-            shared += [f"{file} (case {files[file]!r})"] if file in files else []
+            same = files.get(file) or hashes.get(entry.get("sha256"))
+            shared += [f"{file} (case {same!r})"] if same else []
             if shared:
                 raise ValueError(
                     f"datalist: {shared[0]} is in 'test' of {source.name!r} and in training or validation: "

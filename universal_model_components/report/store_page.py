@@ -25,8 +25,8 @@ REPORT = "report.html"
 AXIS_BINS = 200
 AXIS_TAIL = 0.002  # share of a modality's voxels that may lie beyond either end of the axis that is drawn
 _LEAD = (
-    "What the cubes of this store were made of, and how. For each set the first line is this store, the second one "
-    "Table I of <em>Universal Model for 3D Medical Image Analysis</em>."
+    "What the cubes of this store were made of, and how. Each set has a line for this store, and below it, for a "
+    "set of the paper, that of Table I of <em>Universal Model for 3D Medical Image Analysis</em>."
 )
 
 
@@ -98,17 +98,15 @@ def _table_one(cases: Sequence[Mapping[str, Any]]) -> str:
             *(f"{count:,}" for count in counts),
         ]
         body.append([f"{html.text(name)}, here", f"{len(members):,}", html.text(modality), *measured])
-        paper = TABLE_ONE.get(name)
-        given = ["n/a"] * 7
-        if paper is not None:
+        if (paper := TABLE_ONE.get(name)) is not None:
             cubes = (f"{count:,}" for count in paper.cubes)
             given = [f"{paper.cases:,}", paper.modality, _sides(paper.shape), _sides(paper.spacing, 2), *cubes]
-        body.append([f"{html.text(name)}, paper", *given])
+            body.append([f"{html.text(name)}, paper", *given])
     head = ["set", "cases", "modality", "median shape", "median spacing (mm)", "small", "medium", "large"]
     words = (
         "Shape and spacing are of the scan before resampling, slices first as in the paper, MRI after the crop to the "
         "body (if it is on). Cases are those of training and validation together: the paper does not say what it held "
-        "out to validate on. n/a: the paper did not use this set."
+        "out to validate on. A set without a second line is not in the paper's table."
     )
     grid = html.table("Scans and sub-volumes by set", head, body, (1, 3, 4, 5, 6, 7))
     return grid + html.paragraph(words, soft=True)
@@ -132,7 +130,8 @@ def _intensities(cases: Sequence[Mapping[str, Any]]) -> str:
         parts.append(html.chart(svg, words, f"{html.text(name)}: {len(members)} scans, each with the same weight."))
     explain = (
         "Before: the voxels of the files; what lies beyond the drawn axis is counted at its ends. After: the "
-        "volumes that cubes are cut from, resampled, clipped and scaled to [0, 1]. The paper finds that normalisation "
+        "volumes that cubes are cut from: cropped to the body where the recipe says so, resampled, clipped and scaled "
+        "to [0, 1]. The paper finds that normalisation "
         "brings the sets of one modality together and leaves CT and MRI apart (IV-B.1)."
     )
     return html.paragraph(explain) + "".join(parts)
