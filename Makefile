@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 THREADS ?= 1
 
-.PHONY: demo test lint format bench bundles package clean
+.PHONY: demo test test-zoo test-label test-deploy test-fl lint format bench bundles package clean
 demo: $(READY)
 	$(BIN)/python -m universal_model_components demo --output demo $(if $(DATA),--data "$(DATA)") $(if $(EPOCHS),--epochs $(EPOCHS))
 

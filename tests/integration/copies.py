@@ -23,8 +23,7 @@ def with_weights(bundle: Path, folder: Path, **settings: Any) -> Path:
     """
     copy = folder / bundle.name
     shutil.copytree(bundle, copy, ignore=shutil.ignore_patterns("*.pt", "*.ts", "*.onnx"))
-    for name in ("train", "inference"):
-        file = copy / "configs" / f"{name}.json"
+    for file in filter(Path.is_file, (copy / "configs" / f"{name}.json" for name in ("train", "inference"))):
         config = json.loads(file.read_text())
         file.write_text(json.dumps(config | {key: value for key, value in settings.items() if key in config}, indent=4))
     if (bundle / "models/model.pt").is_file() and not settings:
