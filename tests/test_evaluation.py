@@ -165,8 +165,9 @@ def test_failures_are_named_and_leave_the_old_report(evaluation, tmp_path):
     with pytest.raises(SystemExit, match=r"evaluate: pretrained_weights: no file nowhere\.pt"):
         evaluation(weights="nowhere.pt").run()
     broken = UniversalModel(features=FEATURES)
-    torch.nn.init.constant_(broken.decoder.head.weight, 3e38)
-    broken.decoder.head.weight.data[:, ::2] *= -1  # finite weights whose products overflow on both sides
+    broken.decoder.levels[-1].block.norm2.weight.data.fill_(100.0)  # finite weights whose products overflow, both ways
+    broken.decoder.head.weight.data.fill_(3e38)
+    broken.decoder.head.weight.data[:, ::2].neg_()
     torch.save(broken.state_dict(), tmp_path / "huge.pt")
     with pytest.raises(SystemExit, match=r"evaluate: shuffle: restored cubes of .* are not finite"):
         evaluation(weights=str(tmp_path / "huge.pt")).run()
