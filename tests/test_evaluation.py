@@ -165,9 +165,9 @@ def test_failures_are_named_and_leave_the_old_report(evaluation, tmp_path):
     with pytest.raises(SystemExit, match=r"evaluate: pretrained_weights: no file nowhere\.pt"):
         evaluation(weights="nowhere.pt").run()
     broken = UniversalModel(features=FEATURES)
-    broken.decoder.levels[-1].block.norm2.bias.data.fill_(100.0)  # finite weights whose products overflow, both ways
-    broken.decoder.head.weight.data.fill_(3e38)
-    broken.decoder.head.weight.data[:, ::2].neg_()
+    last = broken.decoder.levels[-1].block.norm2
+    for finite in (last.weight, last.bias):
+        finite.data.fill_(3e38)  # features overflow, and the head's weights of both signs make them not a number
     torch.save(broken.state_dict(), tmp_path / "huge.pt")
     with pytest.raises(SystemExit, match=r"evaluate: shuffle: restored cubes of .* are not finite"):
         evaluation(weights=str(tmp_path / "huge.pt")).run()
