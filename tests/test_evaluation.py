@@ -158,19 +158,28 @@ def test_probes_that_cannot_be_run_say_why(evaluation, cube_store):
     assert "levels" in report["probes"]["scale"]
 
 
+def broken_network():
+    broken = UniversalModel(features=FEATURES).eval()
+    torch.nn.init.constant_(broken.decoder.head.bias, float("nan"))
+    return broken
+
+
+def test_an_output_that_is_not_finite_is_named(generator):
+    batch = {"image": torch.rand(1, 1, 16, 16, 16, generator=generator), "seed": torch.zeros(1, dtype=torch.int64)}
+    batch |= {"modality": torch.zeros(1), "scale": torch.zeros(1), "case": ["ct/a"]}
+    with pytest.raises(FloatingPointError, match=r"shuffle: restored cubes of \['ct/a'\] are not finite"):
+        measure_restoration(broken_network(), [batch], {"shuffle": GenesisCorruption(0, 1, 0, 0)})
+
+
 def test_failures_are_named_and_leave_the_old_report(evaluation, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "evaluation.json").write_text("old")
     with pytest.raises(SystemExit, match=r"evaluate: pretrained_weights: no file nowhere\.pt"):
         evaluation(weights="nowhere.pt").run()
-    broken = UniversalModel(features=FEATURES)
-    last = broken.decoder.levels[-1].block.norm2
-    for finite in (last.weight, last.bias):
-        finite.data.fill_(3e38)  # features overflow, and the head's weights of both signs make them not a number
-    torch.save(broken.state_dict(), tmp_path / "huge.pt")
-    with pytest.raises(SystemExit, match=r"evaluate: shuffle: restored cubes of .* are not finite"):
-        evaluation(weights=str(tmp_path / "huge.pt")).run()
+    torch.save(broken_network().state_dict(), tmp_path / "nan.pt")
+    with pytest.raises(SystemExit, match=r"evaluate: pretrained_weights: decoder\.head\.bias in .* not finite"):
+        evaluation(weights=str(tmp_path / "nan.pt")).run()
     assert [path.name for path in out.iterdir()] == ["evaluation.json"]
     assert (out / "evaluation.json").read_text() == "old"
 
