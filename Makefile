@@ -24,7 +24,7 @@ test-zoo test-label test-deploy: test-%: $(READY)
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -rs tests/integration/check_$*.py
 
 test-fl: $(READY)
-	OMP_NUM_THREADS=$(THREADS) UNIVERSAL_MODEL_ALL=1 $(BIN)/python -m pytest -rs tests/test_federated.py tests/integration/check_fl.py
+	OMP_NUM_THREADS=$(THREADS) UNIVERSAL_MODEL_ALL=1 $(BIN)/python -m pytest -rs tests/bundles/test_federated.py tests/integration/check_fl.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -4,7 +4,7 @@
     python benchmarks/antialias.py [--output docs/images/antialias.png] [--scan CT.nii.gz]
 
 Two crops of the large scale become cubes of 64×64×32 voxels, without and with the filter: rings that grow finer
-outwards, where what is beyond the new Nyquist frequency should fade to grey, and a chest CT (drawn, unless one is
+outwards, where what is beyond the new Nyquist frequency should fade to gray, and a chest CT (drawn, unless one is
 given). Printed is how much of a wave above the new Nyquist frequency is left as false structure.
 """
 
@@ -20,11 +20,11 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from universal_model_components.cubes import crop_shape
-from universal_model_components.files import write_atomically
+from universal_model_components.cubes.cropping import crop_shape
+from universal_model_components.imaging.normalization import load_scan
+from universal_model_components.imaging.resampling import resize
 from universal_model_components.phantom import draw_thorax_ct
-from universal_model_components.resampling import resize
-from universal_model_components.scans import load_scan
+from universal_model_components.utils.files import write_atomically
 
 CUBE = (64, 64, 32)
 GROUND, INK = "#14171c", "#e8eaed"

@@ -4,7 +4,7 @@
     python benchmarks/candidates.py [--shape 512 512 240] [--candidates 500] [--features 8 16 32 64] [--cpu_time]
 
 All three end in the same cubes. The two that work candidate by candidate are timed on `--sample` candidates and
-multiplied: one normalises the whole scan each time, the other reads it, cuts a generous box and normalises only that.
+multiplied: one normalizes the whole scan each time, the other reads it, cuts a generous box and normalizes only that.
 The network is timed apart: it is the same for all. Ratios are of one run.
 """
 
@@ -21,12 +21,12 @@ import numpy as np
 import torch
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 
-from universal_model_components.candidates import cut_cube, cut_cubes_at, nearest_voxels
-from universal_model_components.classification_inference import CandidateInferer, CandidateVoxelsd
-from universal_model_components.models import ClassificationModel
-from universal_model_components.reading import read_scan
-from universal_model_components.scans import load_scan, make_scan
-from universal_model_components.task_transforms import Normalised
+from universal_model_components.imaging.normalization import load_scan, make_scan
+from universal_model_components.imaging.reading import read_scan
+from universal_model_components.imaging.transforms import NormalizeScand
+from universal_model_components.inference.classification import CandidateInferer, CandidateVoxelsd
+from universal_model_components.method.models import ClassificationModel
+from universal_model_components.tasks.candidates import cut_cube, cut_cubes_at, nearest_voxels
 
 SPACING, PATCH, WINDOW = (0.74, 0.74, 1.25), (64, 64, 32), (-1000.0, 1000.0)
 MARGIN = 24  # mm beyond the cube: a spline reaches some 17 voxels
@@ -44,11 +44,11 @@ def write_scan(file: Path, shape: list[int], count: int) -> list[list[float]]:
 
 
 def together(file: Path, candidates: list[list[float]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The bundle's preprocessing: the normalised scan (1, 1, H, W, D) and the candidates' voxels (1, N, 3)."""
+    """The bundle's preprocessing: the normalized scan (1, 1, H, W, D) and the candidates' voxels (1, N, 3)."""
     transforms = [
         LoadImaged("image"),
         EnsureChannelFirstd("image"),
-        Normalised("image", WINDOW, "range"),
+        NormalizeScand("image", WINDOW, "range"),
         CandidateVoxelsd("candidates"),
     ]
     item = Compose(transforms)({"image": str(file), "candidates": candidates})
@@ -98,18 +98,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         file, n = Path(folder) / "scan.mhd", given.candidates
         candidates = write_scan(file, given.shape, n)
-        image, centres = together(file, candidates)  # once for the matrices' cache
+        image, centers = together(file, candidates)  # once for the matrices' cache
         few = candidates[: given.sample]
-        cubes = cut_cubes_at(image[0], centres[0, : len(few)], PATCH)[:, 0].numpy()
+        cubes = cut_cubes_at(image[0], centers[0, : len(few)], PATCH)[:, 0].numpy()
         error = max(float(np.abs(one_by_one(file, one) - cube).max()) for one, cube in zip(few, cubes, strict=True))
         read = best(lambda: together(file, candidates), given.rounds, clock)
         gather = best(
-            lambda: CandidateInferer(PATCH, 16)(image, lambda x: x.flatten(1)[:, :2], centres=centres), 2, clock
+            lambda: CandidateInferer(PATCH, 16)(image, lambda x: x.flatten(1)[:, :2], centers=centers), 2, clock
         )
         whole = best(lambda: [one_by_one(file, one) for one in few], given.rounds, clock) / len(few) * n
         boxes = best(lambda: [box_by_box(file, one) for one in few], given.rounds, clock) / len(few) * n
-        on_device, part = image.to(device), centres[:, : min(n, 48)]
-        infer = best(lambda: CandidateInferer(PATCH, 16)(on_device, network, centres=part).cpu(), given.rounds, clock)
+        on_device, part = image.to(device), centers[:, : min(n, 48)]
+        infer = best(lambda: CandidateInferer(PATCH, 16)(on_device, network, centers=part).cpu(), given.rounds, clock)
     ours = read + gather
     print(f"scan of {given.shape} voxels at {SPACING} mm, {n} candidates")
     print(f"{torch.get_num_threads()} threads, {device}, seconds of {clock.__name__}")

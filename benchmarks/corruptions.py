@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from universal_model_components.corruptions import MAP_POINTS, tabulate_curves
-from universal_model_components.local_shuffling import Blocks, block_orders
-from universal_model_components.random_corruptions import CPU_GROUP, GenesisCorruption, Parameters, corrupt, draw_seeds
-from universal_model_components.unet import UNet
+from universal_model_components.method.corruptions import MAP_POINTS, tabulate_curves
+from universal_model_components.method.genesis import CPU_GROUP, GenesisCorruption, Parameters, corrupt, draw_seeds
+from universal_model_components.method.local_shuffling import Blocks, block_orders
+from universal_model_components.method.unet import UNet
 
 SHAPE = (1, 64, 64, 32)
 

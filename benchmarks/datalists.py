@@ -17,10 +17,10 @@ import itk
 import nibabel
 import numpy as np
 
-from universal_model_components.case_files import content_hash
 from universal_model_components.datalists.fingerprints import count_intensities, fingerprint
 from universal_model_components.datalists.inspection import inspect_file, inspect_files
-from universal_model_components.reading import read_scan
+from universal_model_components.imaging.reading import read_scan
+from universal_model_components.imaging.scan_files import content_hash
 
 
 def seconds(work: Callable[[], object]) -> float:

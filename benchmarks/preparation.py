@@ -36,12 +36,12 @@ from monai.transforms import (
     Spacingd,
 )
 
-from universal_model_components.cases import prepare_case
-from universal_model_components.cubes import crop_shape
+from universal_model_components.cubes.cases import prepare_case
+from universal_model_components.cubes.cropping import crop_shape
+from universal_model_components.cubes.recipe import SCALES, Recipe
+from universal_model_components.imaging.resampling import _axis_matrix
 from universal_model_components.phantom import draw_thorax_ct
-from universal_model_components.recipes import SCALES, Recipe
-from universal_model_components.resampling import _axis_matrix
-from universal_model_components.workers import run_parallel, usable_cores
+from universal_model_components.utils.parallel import run_parallel, usable_cores
 
 SPACING = (0.74, 0.74, 1.25)  # mm: the median of LUNA2016 (Table I)
 

@@ -18,11 +18,11 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from universal_model_components.engines import PretrainingTrainer, parameter_groups
-from universal_model_components.losses import UniversalObjective, restoration_loss
-from universal_model_components.models import UniversalModel
-from universal_model_components.random_corruptions import GenesisCorruption
-from universal_model_components.unet import UNet
+from universal_model_components.method.genesis import GenesisCorruption
+from universal_model_components.method.losses import UniversalObjective, restoration_loss
+from universal_model_components.method.models import UniversalModel
+from universal_model_components.method.trainer import PretrainingTrainer, parameter_groups
+from universal_model_components.method.unet import UNet
 
 WIDTHS = {"full": [64, 128, 256, 512], "half": [32, 64, 128, 256], "narrow": [8, 16, 32, 64]}
 RATES = {"unet": 1e-2, "scale_classifier": 1e-2, "discriminator": 1e-3}

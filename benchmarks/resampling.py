@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from universal_model_components.resampling import MODES, _axis_matrix, resample
+from universal_model_components.imaging.resampling import MODES, _axis_matrix, resample
 
 SPACING_IN, SPACING_OUT = (0.7, 0.7, 2.5), (1.0, 1.0, 1.0)
 

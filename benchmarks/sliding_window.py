@@ -21,8 +21,8 @@ from monai.losses import DiceLoss
 from monai.metrics import compute_iou
 from torch import Tensor, nn
 
-from universal_model_components.fast_inference import FastSlidingWindowInferer
-from universal_model_components.models import SegmentationModel
+from universal_model_components.inference.sliding_window import FastSlidingWindowInferer
+from universal_model_components.method.models import SegmentationModel
 
 WIDTHS = {"narrow": [8, 16, 32, 64], "half": [32, 64, 128, 256], "full": [64, 128, 256, 512]}
 WINDOWS = {"roi_size": (64, 64, 32), "overlap": 0.25, "mode": "gaussian"}

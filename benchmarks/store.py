@@ -26,10 +26,11 @@ import torch
 from scipy import ndimage
 from torch.utils.data import DataLoader
 
-from universal_model_components.case_files import case_file, encode_case
-from universal_model_components.cubes import LEVELS, Cubes, cut_cubes
-from universal_model_components.recipes import SCALES, Recipe, recipe_id
-from universal_model_components.store import CubeDataset, case_records, close_store, open_store
+from universal_model_components.cubes.case_file import encode_case
+from universal_model_components.cubes.cropping import Cubes, cut_cubes
+from universal_model_components.cubes.recipe import SCALES, Recipe, recipe_id
+from universal_model_components.cubes.store import CubeDataset, case_records, close_store, open_store
+from universal_model_components.imaging.hdf5 import LEVELS, case_file
 
 FORMATS = {
     "16 bit, plain": (65535, {}),

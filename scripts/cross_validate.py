@@ -24,10 +24,10 @@ from typing import Any
 
 from sklearn.model_selection import StratifiedGroupKFold
 
-from universal_model_components.charts import draw_confusion, draw_roc
-from universal_model_components.classification_data import read_classes, sample_labels
-from universal_model_components.classification_metrics import summarise
-from universal_model_components.classification_report import describe
+from universal_model_components.evaluation.classification import describe
+from universal_model_components.evaluation.classification_metrics import summarize
+from universal_model_components.figures.charts import draw_confusion, draw_roc
+from universal_model_components.tasks.classification_data import read_classes, sample_labels
 
 
 def deal(entries: list[dict[str, Any]], folds: int, seed: int) -> list[list[dict[str, Any]]]:
@@ -92,10 +92,10 @@ def main() -> None:
         run_fold(given.bundle, output / f"fold_{k}", lists, shared, options)
         found = read_rows(output / f"fold_{k}" / "output" / "evaluation.csv")
         rows += [{"fold": k, **row} for row in found]
-        summary = summarise(found, seed=given.seed)
+        summary = summarize(found, seed=given.seed)
         aucs += [] if summary["auc"] is None else [summary["auc"]]
         print(f"fold {k}: {describe(summary)}", flush=True)
-    summary = summarise(rows, seed=given.seed)
+    summary = summarize(rows, seed=given.seed)
     summary |= {"folds": len(folds), "fold_auc": aucs, "mean_fold_auc": statistics.mean(aucs) if aucs else None}
     (output / "cross_validation.json").write_text(json.dumps(summary, indent=2) + "\n")
     with (output / "cross_validation.csv").open("w", newline="") as stream:

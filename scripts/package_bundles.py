@@ -21,17 +21,17 @@ from urllib.parse import urlparse
 import fire
 import yaml
 
-from universal_model_components.archives import check_zip, write_zip
-from universal_model_components.files import write_atomically
-from universal_model_components.large_files import file_hash
-from universal_model_components.passport import passport_file
-from universal_model_components.weights import read_weights, trusted_weights
+from universal_model_components.utils.archives import check_zip, write_zip
+from universal_model_components.utils.files import write_atomically
+from universal_model_components.weights.large_files import file_hash
+from universal_model_components.weights.loading import read_weights, trusted_weights
+from universal_model_components.weights.provenance import provenance_file
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LISTED = ("LICENSE", "large_files.yml", "configs/*.json", "configs/logging.conf", "docs/*.md", "docs/*.png")
 LISTED += ("docs/data_license.txt", "models/.gitkeep")
 WEIGHTS = ("models/model.pt", "models/model.safetensors")
-PASSPORT = "models/model.passport.json"
+PROVENANCE = "models/model.provenance.json"
 
 
 def package(
@@ -43,7 +43,7 @@ def package(
         base_url: where the files of `output` will be served.
         output: folder to write into; a wheel of the components that lies there is listed too.
         bundles: folder of bundles.
-        weights: folder with BUNDLE/model.pt, model.safetensors and model.passport.json; by default each bundle's own
+        weights: folder with BUNDLE/model.pt, model.safetensors and model.provenance.json; by default each bundle's own
             `models/`. A bundle without weights is packaged without.
     """
     base = str(base_url).rstrip("/")  # python-fire makes an option without a value True
@@ -81,8 +81,8 @@ def _package(folder: Path, base: str, target: Path, weights: Path | None) -> dic
             large[-1]["hash_type"] = "sha256"
             assets.append(asset)
     if large:
-        passport = passport_file(models / "model.pt")
-        members |= {PASSPORT: passport.read_bytes()} if passport.is_file() else {}
+        provenance = provenance_file(models / "model.pt")
+        members |= {PROVENANCE: provenance.read_bytes()} if provenance.is_file() else {}
         members["large_files.yml"] = yaml.safe_dump({"large_files": large}, sort_keys=False).encode()
     write_zip(target / f"{stem}.zip", {f"{name}/{path}": content for path, content in members.items()})
     check_zip(target / f"{stem}.zip")
@@ -98,15 +98,15 @@ def _members(folder: Path) -> list[str]:
     files = [path for path in sorted(folder.rglob("*")) if not path.is_dir() or path.is_symlink()]
     names = [path.relative_to(folder).as_posix() for path in files]
     for path, name in zip(files, names, strict=True):
-        known = name in (*WEIGHTS, PASSPORT) or any(fnmatchcase(name, pattern) for pattern in LISTED)
+        known = name in (*WEIGHTS, PROVENANCE) or any(fnmatchcase(name, pattern) for pattern in LISTED)
         nested = name.count("/") > 1
         if path.is_symlink() or nested or not known:
             raise ValueError(f"{path}: not one of a bundle's files ({', '.join(LISTED)}): move it away")
-    return [name for name in names if name not in (*WEIGHTS, PASSPORT)]
+    return [name for name in names if name not in (*WEIGHTS, PROVENANCE)]
 
 
 def _trusted(file: Path) -> bytes:
-    """Return the bytes of a file of weights that loading would accept: whole, plain, and those of its passport."""
+    """Return the bytes of a file of weights that loading would accept: whole, plain, and those of its provenance."""
     (read_weights if file.suffix == ".pt" else trusted_weights)(file)
     return file.read_bytes()
 

@@ -117,7 +117,7 @@ def fill(template: str, values: Mapping[str, str]) -> str:
 
 
 def render_texts(task: str, entry: Mapping[str, Any]) -> dict[str, str]:
-    """Render README and data licence, and copy what is the same in every bundle."""
+    """Render README and data license, and copy what is the same in every bundle."""
     metadata = read(PARTS / "metadata" / f"{task}.json")
     measured = PARTS / "measured" / f"{task}.md"
     values = {

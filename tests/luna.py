@@ -41,11 +41,11 @@ def write_luna16(folder: Path, scans: int = 4, side: int = 40, nodules: int = 2,
         grid = np.stack(np.meshgrid(*[np.arange(side)] * 3, indexing="ij"), axis=-1)
         candidates = []
         for place in range(nodules + others):
-            centre = rng.integers(6, side - 6, 3)
+            center = rng.integers(6, side - 6, 3)
             positive = place < nodules
             if positive:
-                voxels[np.linalg.norm(grid - centre, axis=-1) < 4] = 100
-            candidates.append([*np.round(world(centre, affine), 4), int(positive)])
+                voxels[np.linalg.norm(grid - center, axis=-1) < 4] = 100
+            candidates.append([*np.round(world(center, affine), 4), int(positive)])
         image = write_metaimage(folder / "subset0" / f"{uid}.mhd", voxels.astype(np.int16), affine)
         lines += [",".join([uid, *map(str, candidate)]) for candidate in candidates]
         entries.append(

@@ -20,7 +20,7 @@ def original_state(widths=(64, 128, 256, 512), seed: int = 0) -> dict[str, Tenso
         state[f"{name}.weight"] = torch.randn(*shape, side, side, side, generator=generator) * scale
         state[f"{name}.bias"] = torch.randn(out, generator=generator) * 0.1
 
-    def normalisation(name: str, width: int) -> None:
+    def normalization(name: str, width: int) -> None:
         state[f"{name}.weight"] = 1 + 0.3 * torch.randn(width, generator=generator)
         state[f"{name}.bias"] = 0.2 * torch.randn(width, generator=generator)
         state[f"{name}.running_mean"] = torch.randn(width, generator=generator)
@@ -30,7 +30,7 @@ def original_state(widths=(64, 128, 256, 512), seed: int = 0) -> dict[str, Tenso
     def operations(name: str, into: int, hidden: int, out: int) -> None:
         for place, (i, o) in enumerate([(into, hidden), (hidden, out)]):
             convolution(f"{name}.ops.{place}.conv1", o, i, 3)
-            normalisation(f"{name}.ops.{place}.bn1", o)
+            normalization(f"{name}.ops.{place}.bn1", o)
 
     for name, into, out in (("64", 1, a), ("128", a, b), ("256", b, c), ("512", c, d)):
         operations(f"down_tr{name}", into, out // 2, out)
@@ -42,7 +42,7 @@ def original_state(widths=(64, 128, 256, 512), seed: int = 0) -> dict[str, Tenso
 
 
 def original_forward(state: dict[str, Tensor], image: Tensor) -> Tensor:
-    """The original's answer in evaluation: normalised by the batch's own statistics, a sigmoid at the end."""
+    """The original's answer in evaluation: normalized by the batch's own statistics, a sigmoid at the end."""
 
     def operations(name: str, x: Tensor) -> Tensor:
         for place in (0, 1):

@@ -18,7 +18,7 @@ from scan_files import body, write_scan
 
 SHAPE = (24, 20, 16)  # voxels along the file's axes
 SERIES = "1.3.6.1.4.1.14519.5.2.1.6279.6001.{:030d}"
-MARK = 900  # HU of the candidates' centres in the miniature LUNA16: far above everything else there
+MARK = 900  # HU of the candidates' centers in the miniature LUNA16: far above everything else there
 # Matrices as they occur in LUNA16's headers; MetaImage stores the direction of one axis after the other.
 UPRIGHT = (1, 0, 0, 0, 1, 0, 0, 0, 1)
 TURNED = (-1, 0, 0, 0, -1, 0, 0, 0, 1)  # a prone patient: x and y run the other way
@@ -71,7 +71,7 @@ class LunaScan:
         seriesuid: name of its files.
         fold: 0 to 9.
         file: the header.
-        positive: voxel (file order) of the centre of the marked 3×3×3 block, the scan's positive candidate.
+        positive: voxel (file order) of the center of the marked 3×3×3 block, the scan's positive candidate.
         negatives: voxels of its negative candidates.
         spacing: mm.
         offset: LPS mm.
@@ -142,7 +142,7 @@ def blocks(shape: Sequence[int], values: Sequence[int], dtype: type = np.int16) 
 
 
 def write_lits2017(folder: Path, numbers: Sequence[int] = range(131), shape: Sequence[int] = SHAPE) -> Path:
-    """Write `volume-N.nii` and `segmentation-N.nii` (0, 1 liver, 2 tumour), in the two batches of the download."""
+    """Write `volume-N.nii` and `segmentation-N.nii` (0, 1 liver, 2 tumor), in the two batches of the download."""
     for n in numbers:
         batch = folder / ("Training Batch 1" if n < 28 else "Training Batch 2")
         affine = np.diag([-1.5, 1.5, 2.0, 1.0]) if n % 2 else np.diag([1.5, 1.5, 2.0, 1.0])

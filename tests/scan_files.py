@@ -95,3 +95,18 @@ SMALL = {
     "spacing": [2.0, 2.0, 2.0],
     "cubes_per_volume": {"large": 2, "medium": 2, "small": 4},
 }  # small = crops of 4 voxels, 8 mm
+
+
+def write_list(folder, name, modality, count=3, **changes):
+    """A set of its own folder: `count` scans to train on, numbered from 0 as public sets are, and one to test on."""
+    root = folder / f"{name}_scans"
+    for number in range(count + 1):
+        write_scan(root / f"volume-{number}.nii", body(modality=modality, seed=number))
+    entries = [
+        {"image": f"volume-{n}.nii", "modality": modality, "case": f"volume-{n}", "group": f"patient-{n}"}
+        for n in range(count + 1)
+    ]
+    content = {"name": name, "version": 1, "seed": 3, "root": str(root), "training": entries[:-1], "test": entries[-1:]}
+    file = folder / f"{name}.json"
+    file.write_text(json.dumps({**content, **changes}))
+    return str(file)

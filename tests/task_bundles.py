@@ -21,13 +21,13 @@ TASKS: dict[str, Any] = json.loads((REPOSITORY / "scripts" / "bundle_parts" / "t
 SHAPE = (32, 32, 24)
 
 
-def _tumour(seed: int, **kwargs: Any) -> Phantom:
-    return draw_brain_mri(seed, SHAPE, contrast="flair", tumour=True, **kwargs)
+def _tumor(seed: int, **kwargs: Any) -> Phantom:
+    return draw_brain_mri(seed, SHAPE, contrast="flair", tumor=True, **kwargs)
 
 
 # which scans are drawn for a bundle, the name of their mask, and the value that its public data set gives it
 SEGMENTATION: dict[str, tuple[Callable[..., Phantom], str, int]] = {
-    "brats_mri_whole_tumor_segmentation": (_tumour, "lesion", 4),
+    "brats_mri_whole_tumor_segmentation": (_tumor, "lesion", 4),
     "left_atrium_ct_segmentation": (lambda seed, **kwargs: draw_heart_ct(seed, SHAPE, **kwargs), "left_atrium", 420),
     "left_atrium_mri_segmentation": (lambda seed, **kwargs: draw_heart_mri(seed, SHAPE, **kwargs), "left_atrium", 420),
 }

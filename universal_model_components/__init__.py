@@ -1,49 +1,74 @@
 # SPDX-License-Identifier: Apache-2.0
 """Universal Model for 3D Medical Image Analysis, as components that MONAI bundles name in JSON.
 
-A scan becomes cubes (`resampling`, `cubes`), cubes are corrupted on the device (`corruptions`, `random_corruptions`),
-and one network (`unet`, `heads`, `models`) learns to restore them, to tell their scale and to hide their modality
-(`losses`, `engines`, `handlers`). The configs in `bundles/` put these together; nothing happens at import.
+A scan (`imaging`, `datalists`) becomes multi-scale sub-volumes (`cubes`), which `method`, the paper and nothing else,
+corrupts and learns to restore; the weights (`weights`) start the target tasks (`tasks`, `training`, `inference`,
+`evaluation`). What JSON and users name is `universal_model_components.<Name>`, loaded when it is first used: importing
+the package does nothing, and a module can be split without breaking a config.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .unet import Encoder
+import importlib
+from typing import Any
 
 __version__ = "0.1.0"
 
+# package.module → the public names that live there
+_PUBLIC = {
+    "cubes.preparation": "prepare_cubes",
+    "cubes.store": "CubeDataset cube_records read_index",
+    "evaluation.classification": "ClassificationReport run_classification_evaluation",
+    "evaluation.classification_metrics": "probabilities_and_labels probability_cross_entropy scores_and_labels",
+    "evaluation.restoration": "RestorationEvaluation",
+    "evaluation.segmentation": "OriginalLabeld SegmentationReport run_segmentation_evaluation",
+    "figures.curves": "MetricCurves",
+    "figures.overlays": "ValidationOverlays",
+    "figures.pictures": "draw_panel",
+    "imaging.transforms": "BackToScand LargestComponentd LoadScand NormalizeScand ToOriginalSpaced",
+    "imaging.writers": "AtomicNibabelWriter",
+    "inference.classification": "CandidateInferer CandidateVoxelsd CenterPatchd",
+    "inference.features": "PooledFeatures SaveFeaturesd",
+    "inference.inputs": "list_candidates list_images list_scans list_subjects",
+    "inference.onnx": "OnnxNetwork",
+    "inference.predictions": "SavePredictionsd",
+    "inference.runner": "ScanLoader run_inference",
+    "inference.sliding_window": "FastSlidingWindowInferer",
+    "method.genesis": "GenesisCorruption",
+    "method.losses": "UniversalObjective restoration_loss",
+    "method.models": "ClassificationModel SegmentationModel UniversalModel",
+    "method.trainer": "PretrainingTrainer parameter_groups",
+    "method.unet": "Decoder Encoder UNet",
+    "tasks.augmentation": "RandSymmetryd",
+    "tasks.checks": "check_or_exit",
+    "tasks.classification_data": "ClassificationDataset read_classes",
+    "tasks.label_noise": "LabelNoiseReport PerturbLabeld",
+    "tasks.scan_cache": "ScanCache",
+    "tasks.segmentation_data": "CaseDataset read_cases share_of_rank take_label_fraction",
+    "tasks.settings": "check_settings",
+    "training.best_model": "BestModel LastModel",
+    "training.checkpoints": "TrainingCheckpoint",
+    "training.handlers": "EarlyStop Progress RestorationPanels TrainingAlarm use_handler",
+    "training.loss_record": "LossRecorder loss_values",
+    "training.run": "or_exit place_network run_training",
+    "training.sampling": "BalancedBatchSampler SamplerStep",
+    "utils.settings": "to_bool",
+    "inference.encoder": "encoder",
+    "weights.loading": "load_pretrained load_weights",
+    "weights.provenance": "pretraining_provenance",
+}
+_MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names.split()}
+__all__ = sorted(_MODULE_OF)
 
-def encoder(weights: str | Path | None = None, in_channels: int = 1, features: Sequence[int] | None = None) -> Encoder:
-    """Return the encoder alone, for a model of one's own: called with images it returns its levels, finest first.
 
-    Args:
-        weights: file of `weights.load_pretrained`, which sets the width and the kind of normalisation; None starts from
-            scratch.
-        in_channels: channels of the image; weights of one channel serve any number.
-        features: width of each level; by default that of the weights, or 64, 128, 256, 512.
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module, once (PEP 562)."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
 
-    Shape:
-        of the returned module: (B, in_channels, H, W, D) → list of (B, features[i], H/2^i, W/2^i, D/2^i), sides
-        divisible by 2^(levels − 1).
 
-    Raises:
-        FileNotFoundError, ValueError: as `weights.load_pretrained`.
-    """
-    from torch import nn
-
-    from .conversion import encoder_features
-    from .passport import BATCH_STATISTICS
-    from .unet import FEATURES, Encoder
-    from .weights import load_pretrained, trusted_weights
-
-    found, passport = (None, None) if weights is None else trusted_weights(weights)
-    if features is None:
-        features = FEATURES if found is None else encoder_features(found.state) or FEATURES
-    made = Encoder(in_channels, features, (passport or {}).get("normalization") == BATCH_STATISTICS)
-    load_pretrained(nn.ModuleDict({"encoder": made}), weights)
-    return made
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -11,10 +11,10 @@ from typing import Any
 
 import fire
 
-from .datalists.command import DATALIST
-from .demo import demo
-from .doctor import doctor
-from .weight_commands import WEIGHTS
+from .commands.datalist import DATALIST
+from .commands.demo import demo
+from .commands.doctor import doctor
+from .commands.weights import WEIGHTS
 
 COMMANDS = {"datalist": DATALIST, "demo": demo, "doctor": doctor, "weights": WEIGHTS}
 
@@ -27,7 +27,7 @@ class Call:
 
 
 def later(commands: Any) -> Any:
-    """Make a command return its `Call`: python-fire would run it first and find a misspelt option afterwards.
+    """Make a command return its `Call`: python-fire would run it first and find a misspelled option afterward.
 
     Args:
         commands: a function, or a mapping of them, at any depth.

@@ -29,7 +29,7 @@ ANATOMY = Code("123037004", "SCT", "Anatomical Structure")
 ABNORMAL = Code("49755003", "SCT", "Morphologically Abnormal Structure")
 CODES = {  # what the bundles' metadata call their foreground
     "left atrium": (ANATOMY, Code("82471001", "SCT", "Left atrium")),
-    "whole tumour": (ABNORMAL, Code("108369006", "SCT", "Neoplasm")),
+    "whole tumor": (ABNORMAL, Code("108369006", "SCT", "Neoplasm")),
 }
 
 

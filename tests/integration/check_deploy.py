@@ -19,7 +19,7 @@ from integration.copies import halve_mask, with_weights
 from integration.environments import NotInstallable, environment, interpreter
 from integration.scans import CT, MRI, cut
 
-from universal_model_components.scans import load_scan
+from universal_model_components.imaging.normalization import load_scan
 
 FEATURES, PATCH = [4, 8, 16, 32], [32, 32, 32]
 SEGMENTATION = sorted(folder.name for folder in (REPOSITORY / "bundles").glob("*_segmentation"))

@@ -14,7 +14,7 @@ from conftest import REPOSITORY
 from integration.environments import NotInstallable, environment, interpreter
 from integration.federated import SETTINGS, write_data
 
-from universal_model_components.models import SegmentationModel
+from universal_model_components.method.models import SegmentationModel
 
 NAME = "left_atrium_ct_segmentation"
 

@@ -24,7 +24,7 @@ from integration.copies import halve_mask, with_weights
 from integration.environments import NotInstallable, environment, interpreter
 from integration.scans import CT, MRI, bright, cut
 
-from universal_model_components.scans import load_scan
+from universal_model_components.imaging.normalization import load_scan
 
 BUNDLES = sorted(folder.name for folder in (REPOSITORY / "bundles").iterdir() if (folder / "configs").is_dir())
 SEGMENTATION = [name for name in BUNDLES if name.endswith("segmentation")]
@@ -147,7 +147,7 @@ def weights_of(server: Server, name: str) -> dict[str, torch.Tensor]:
 
 
 def learned(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> bool:
-    """Whether every convolution has moved: running statistics change without an optimiser, too."""
+    """Whether every convolution has moved: running statistics change without an optimizer, too."""
     names = [name for name in before if name.endswith("conv1.weight")]
     return bool(names) and not any(torch.equal(before[name], after[name]) for name in names)
 
@@ -223,7 +223,7 @@ def test_an_epoch_of_training_changes_the_model(name, server):
 
 
 def test_training_without_validation_cases(server):
-    """The first labelled scans of an active-learning session are too few to hold any out."""
+    """The first labeled scans of an active-learning session are too few to hold any out."""
     before = weights_of(server, SEGMENTATION[0])
     request = {"max_epochs": 1, "val_split": 0, "device": "cpu", "multi_gpu": False}
     server.post(f"/train/{SEGMENTATION[0]}?run_sync=true", request)

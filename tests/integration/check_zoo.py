@@ -12,7 +12,7 @@ from integration.copies import with_weights
 from integration.environments import NotInstallable, interpreter
 
 BUNDLES = sorted(folder.name for folder in (REPOSITORY / "bundles").iterdir() if (folder / "configs").is_dir())
-SCHEMA = REPOSITORY.parent / "shared" / "schema" / "meta_schema_20240725.json"
+SCHEMA = REPOSITORY / "tests" / "data" / "meta_schema_20240725.json"
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,7 @@ def halve_mask(bundle: Path, volume: Tensor) -> None:
 
     Args:
         bundle: a copy, whose model.pt is rewritten.
-        volume: normalised scan, (H, W, D).
+        volume: normalized scan, (H, W, D).
     """
     file, parser = bundle / "models/model.pt", open_bundle(bundle)
     network, slide = parser.get_parsed_content("network_def"), parser.get_parsed_content("inferer")

@@ -22,7 +22,7 @@ from jsonschema import Draft202012Validator
 from monai.bundle import ConfigParser, ckpt_export, verify_net_in_out
 from monai.bundle.properties import InferProperties, TrainProperties
 
-from universal_model_components.weights import read_weights
+from universal_model_components.weights.loading import read_weights
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this file is a script, too
 from integration.copies import open_bundle, with_weights

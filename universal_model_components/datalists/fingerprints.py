@@ -4,14 +4,14 @@
 `voxels` hashes the sorted sides and how often each intensity occurs, as float32. It is the same after any flip or
 permutation of axes, in any file format, compression or data type that keeps the intensities, under any header.
 
-`levels` is a sketch of the counts alone: hashes of runs of counts of neighbouring intensities, the smallest few of
+`levels` is a sketch of the counts alone: hashes of runs of counts of neighboring intensities, the smallest few of
 them. Runs survive whatever keeps the order of intensities: an offset (HU + 1024), a scaling to [0, 1], another value of
 the padding, and a clip that leaves enough of the levels (half do; with a tenth it is luck).
 
 Neither finds a scan that was resampled, cropped, filtered or rounded to fewer levels, and `levels` is empty for
 continuous intensities, where each value occurs once or twice (as after bias-field correction): patient ids must tell.
 
-Raw scans with equal sides and equal counts of every intensity do not occur, but ranks and equalised histograms do that.
+Raw scans with equal sides and equal counts of every intensity do not occur, but ranks and equalized histograms do that.
 `places`, how many voxels above the median each slice along each axis holds, tells those apart.
 """
 
@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-RUN = 24  # counts of neighbouring intensities in one hash
+RUN = 24  # counts of neighboring intensities in one hash
 DISTINCT = 12  # of them that must differ: runs of ones and twos would match by chance
 SKETCH = 32  # hashes kept
 SHARED = 2  # hashes in common that make two scans one

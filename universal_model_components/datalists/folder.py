@@ -6,28 +6,13 @@ The split is by group (patient), see `splits`.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..reading import SUFFIXES, stem
+from ..imaging.scan_files import SUFFIXES, find_scans, stem
+from ..utils.tables import read_table
 from .splits import split_cases
-from .tables import read_table
-
-
-def find_scans(folder: Path) -> Iterator[Path]:
-    """Yield the scans below a folder, sorted; hidden ones are passed over, links are followed, each folder once."""
-    seen = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        if os.path.realpath(parent) in seen:  # by a link: the same scan under two ids could be in both splits
-            folders.clear()
-            continue
-        seen.add(os.path.realpath(parent))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
-                yield Path(parent) / name
 
 
 def read_groups(file: str | Path) -> dict[str, str]:

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from ..case_files import content_hash, parts_of
-from ..cases import problem_of
-from ..reading import ScanError, read_scan
-from ..workers import run_parallel, usable_cores
+from ..imaging.errors import ScanError, problem_of
+from ..imaging.reading import read_scan
+from ..imaging.scan_files import content_hash, parts_of
+from ..utils.parallel import run_parallel, usable_cores
 from .fingerprints import count_intensities, fingerprint
 
 VERSION = 2  # of what is found; older lines of the cache are passed over

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..reading import stem
+from ..imaging.scan_files import stem
 from .fingerprints import likeness
 from .inspection import inspect_files
 from .making import CACHE, SPLITS

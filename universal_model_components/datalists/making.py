@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..files import write_atomically
-from ..grids import grid_difference
-from ..settings import to_optional
+from ..imaging.geometry import grid_difference
+from ..utils.files import write_atomically
+from ..utils.settings import to_optional
 from .findings import Findings
 from .inspection import inspect_files
 from .request import Request

@@ -8,17 +8,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..reading import stem
-from ..settings import to_optional
+from ..imaging.scan_files import stem
+from ..utils.settings import to_optional
+from ..utils.tables import find_table
 from .findings import Findings
 from .folder import find_cases, read_groups
-from .labelled import find_pairs, find_rows, read_modality
+from .labeled import find_pairs, find_rows, read_modality
 from .making import Case, choose_test, make_datalist
 from .request import Request
 from .splits import check_fraction, strata_of
-from .tables import find_table
 
-TEST_FRACTION = 0.2  # of labelled scans
+TEST_FRACTION = 0.2  # of labeled scans
 
 
 def folder(
@@ -50,11 +50,11 @@ def folder(
         output: datalist to write.
         name: of the set; `prepare` wants different ones when it takes several datalists.
         table: CSV with columns image, label (path of a mask, or class 0, 1, …), and optionally group and modality.
-        modality: of labelled scans, "ct" or "mri"; a dataset.json or the table's column may tell it.
+        modality: of labeled scans, "ct" or "mri"; a dataset.json or the table's column may tell it.
         modalities: names of the sub-folders, and those that may occur.
         groups: CSV with columns case (or image) and group: the patient of each scan.
         seed: of the split.
-        test_fraction: share of the patients that test; 0.2 of labelled scans, 0 for pre-training when absent.
+        test_fraction: share of the patients that test; 0.2 of labeled scans, 0 for pre-training when absent.
         validation_fraction: share of the others that validates.
         test_ids: text file with one test patient (or case) a line, instead of drawing them.
         image_column: of the table, when not image.
@@ -65,25 +65,25 @@ def folder(
         num_workers: processes that read; one for each core when absent.
     """
     table, modality, groups, test_ids = (to_optional(value) for value in (table, modality, groups, test_ids))
-    is_labelled = table is not None or (Path(root) / "imagesTr").is_dir()
-    stage = "finetuning" if is_labelled else "pretraining"
+    is_labeled = table is not None or (Path(root) / "imagesTr").is_dir()
+    stage = "finetuning" if is_labeled else "pretraining"
     request = Request(*(name, Path(root), Path(output), seed, stage, validation_fraction, allow_partial, num_workers))
     names, findings = [modalities] if isinstance(modalities, str) else list(modalities), Findings()
     given: list[Case] = []
     if table is not None:
         columns = {"image": image_column, "label": label_column, "group": group_column}
         cases = _find_table(request.root, table, columns, modality, names, findings)
-    elif is_labelled:
+    elif is_labeled:
         cases, given = _find_folders(request.root, modality, names, to_optional(channel), findings)
     else:
         cases = _find_sub_folders(request.root, names, groups, findings)
-    if is_labelled and groups is not None:
+    if is_labeled and groups is not None:
         _name_patients([*cases, *given], groups, findings)
     fraction = to_optional(test_fraction)
     if given and (fraction is not None or test_ids is not None):
         key = "test_ids" if fraction is None else "test_fraction"
         raise ValueError(f"{key}: {request.root} has its test in imagesTs and labelsTs: leave the option out")
-    fraction = TEST_FRACTION * is_labelled if fraction is None else check_fraction(fraction, "test_fraction")
+    fraction = TEST_FRACTION * is_labeled if fraction is None else check_fraction(fraction, "test_fraction")
     test = _held_out(cases, given, findings) if given else _choose(cases, fraction, seed, test_ids, findings)
     paper = {case["stratum"]: (None, None) for case in [*cases, *given]}
     return make_datalist(request, [*cases, *given], test, findings, paper, "scans")
@@ -104,7 +104,7 @@ def _find_table(
 
 
 def _name_patients(cases: Sequence[Case], file: str, findings: Findings) -> None:
-    """Read the patients of labelled scans, by path or, where only one has it, by name (la_003); name what fits none."""
+    """Read the patients of labeled scans, by path or, where only one has it, by name (la_003); name what fits none."""
     named = read_groups(file)
     counts = Counter(case["id"] for case in cases)
     used = set()

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..settings import to_bool, to_optional
+from ..utils.settings import to_bool, to_optional
 from .splits import check_fraction
 
 STAGES = ("pretraining", "finetuning")
-LICENCES = {  # as far as the owners state one; the terms at the source decide. It goes into the passport of weights.
+LICENSES = {  # as far as the owners state one; the terms at the source decide. It goes into the provenance of weights.
     "luna2016": "CC BY 4.0; LIDC-IDRI, which it is made of: CC BY 3.0",
     "lits2017": "terms of the challenge, at its source",
     "brats2018": "data usage agreement of the challenge, at its source",
@@ -76,7 +76,7 @@ class Request:
         """Return the first keys of the datalist."""
         return {
             "name": self.name,
-            "licence": LICENCES.get(self.name, "not stated"),
+            "license": LICENSES.get(self.name, "not stated"),
             "version": 1,
             "package_version": __version__,
             "seed": self.seed,

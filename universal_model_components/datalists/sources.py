@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .folder import folder_datalist
-from .given import SPLITS, read_datalist
+from .reader import SPLITS, read_datalist
 from .splits import split_cases
 
 PLAIN = ("folder", "given")  # names that say nothing: the ids of such a list stay as they are

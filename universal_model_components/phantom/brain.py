@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The head: scalp, skull, folded cortex, ventricles, deep grey matter, cerebellum, brain stem, eyes, and lesions."""
+"""The head: scalp, skull, folded cortex, ventricles, deep gray matter, cerebellum, brain stem, eyes, and lesions."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from scipy.special import expit
 from .shapes import Canvas
 
 
-def paint_head(canvas: Canvas, rng: np.random.Generator, tumour: bool, spots: int) -> None:
-    """Paint a head; lesions go to the mask `lesion` (oedema and core of a tumour, white-matter spots).
+def paint_head(canvas: Canvas, rng: np.random.Generator, tumor: bool, spots: int) -> None:
+    """Paint a head; lesions go to the mask `lesion` (edema and core of a tumor, white-matter spots).
 
     Args:
         canvas: origin in the middle of the brain.
         rng: source of chance.
-        tumour: whether to draw a tumour with oedema around it.
+        tumor: whether to draw a tumor with edema around it.
         spots: how many small white-matter lesions to draw near the ventricles.
     """
     age = rng.uniform(0, 1)  # wider ventricles and sulci
@@ -23,7 +23,7 @@ def paint_head(canvas: Canvas, rng: np.random.Generator, tumour: bool, spots: in
     white = _cerebrum(canvas, brain, rng, age)
     _deep(canvas, rng, age)
     _hindbrain(canvas, brain, rng)
-    _lesions(canvas, white, rng, tumour, spots)
+    _lesions(canvas, white, rng, tumor, spots)
 
 
 def _face_and_skull(canvas: Canvas, rng: np.random.Generator) -> np.ndarray:
@@ -99,7 +99,7 @@ def _cerebrum(canvas: Canvas, brain: np.ndarray, rng: np.random.Generator, age: 
     sylvian = 0.9 * np.abs(z + 2 - 0.45 * (y + 10) + 4 * wave) + side * 0.8 + np.clip(np.abs(y) - 34, 0, None)
     base = np.maximum(brain + 0.8, np.minimum(_tentorium(canvas) - z, -23 - y))
     depth = np.minimum(np.minimum(-base, sulci), np.minimum(middle, sylvian)) - gap
-    canvas.paint("grey", canvas.cover(-depth))
+    canvas.paint("gray", canvas.cover(-depth))
     white = canvas.cover(3.4 - depth)
     canvas.paint("white", white)
     return white
@@ -120,11 +120,11 @@ def _deep(canvas: Canvas, rng: np.random.Generator, age: float) -> None:
             return np.array(point) * (side, 1, 1)
 
         canvas.ellipsoid("white", at(19, -2, 8), (20, 42, 22), rough=rough)
-        canvas.ellipsoid("grey", at(24, 6, 0), (5.5, 17, 11), rough=rough)  # putamen
+        canvas.ellipsoid("gray", at(24, 6, 0), (5.5, 17, 11), rough=rough)  # putamen
         canvas.ellipsoid("deep", at(18, 3, -1), (4, 10, 7), rough=rough)  # pallidum
         canvas.ellipsoid("deep", at(11, -14, 3), (9, 15, 9), rough=rough)  # thalamus
-        canvas.tube("grey", [at(11, 24, 4), at(13, 16, 14), at(17, -4, 20), at(21, -22, 14)], [7, 6, 3.5, 2])  # caudate
-        canvas.tube("grey", [at(24, -8, -24), at(27, -24, -18), at(22, -34, -4)], [5, 4, 3])  # hippocampus
+        canvas.tube("gray", [at(11, 24, 4), at(13, 16, 14), at(17, -4, 20), at(21, -22, 14)], [7, 6, 3.5, 2])  # caudate
+        canvas.tube("gray", [at(24, -8, -24), at(27, -24, -18), at(22, -34, -4)], [5, 4, 3])  # hippocampus
         horn = [at(5, 30, 6), at(6.5, 16, 13), at(8, -6, 18), at(14, -28, 15), at(20, -40, 6)]
         canvas.tube("fluid", horn, np.array([2.5, 4.2, 4.0, 4.8, 5.5]) * wide)
         canvas.tube("fluid", [at(20, -40, 6), at(19, -58, 4)], np.array([4.5, 2]) * wide)
@@ -149,7 +149,7 @@ def _hindbrain(canvas: Canvas, brain: np.ndarray, rng: np.random.Generator) -> N
     roof = (canvas.z - _tentorium(canvas))[region] + 2.5
     shape = np.maximum(np.maximum(shape, roof), np.maximum(brain[region] + 4, canvas.y[region] + 20))
     canvas.paint("fluid", canvas.cover(shape - 2.0), region)
-    canvas.paint("grey", canvas.cover(shape), region)
+    canvas.paint("gray", canvas.cover(shape), region)
     polar = np.hypot(canvas.y[region] + 34, canvas.z[region] + 38) + 0.16 * np.abs(canvas.x[region])
     polar = polar + 1.5 * canvas.field(rng, 25, reach=150)[region]
     leaves = np.sin(polar * 2 * np.pi / 6.5)
@@ -164,21 +164,21 @@ def _hindbrain(canvas: Canvas, brain: np.ndarray, rng: np.random.Generator) -> N
     canvas.ellipsoid("fluid", (0, -32, -38), (6, 4, 9))
 
 
-def _lesions(canvas: Canvas, white: np.ndarray, rng: np.random.Generator, tumour: bool, spots: int) -> None:
-    """White-matter spots near the ventricles, and one tumour: oedema, an enhancing rim, a dead core."""
+def _lesions(canvas: Canvas, white: np.ndarray, rng: np.random.Generator, tumor: bool, spots: int) -> None:
+    """White-matter spots near the ventricles, and one tumor: edema, an enhancing rim, a dead core."""
     rough = canvas.field(rng, 16, reach=110)
     for _ in range(spots):
-        centre = rng.uniform((12, -46, 8), (32, 36, 28)) * (rng.choice((-1, 1)), 1, 1)
+        center = rng.uniform((12, -46, 8), (32, 36, 28)) * (rng.choice((-1, 1)), 1, 1)
         radii = rng.uniform(2, 6) * rng.uniform(0.8, 1.4, 3)
-        region = canvas.around(centre, 9)
-        distance = canvas.ellipsoid_distance(centre, radii, None, region) + 1.2 * rough[region]
+        region = canvas.around(center, 9)
+        distance = canvas.ellipsoid_distance(center, radii, None, region) + 1.2 * rough[region]
         canvas.paint("lesion", canvas.cover(distance, 1.5) * (white[region] > 0.5), region, label="lesion")
-    if tumour:
-        centre = rng.uniform((20, -45, 0), (44, 45, 34)) * (rng.choice((-1, 1)), 1, 1)
+    if tumor:
+        center = rng.uniform((20, -45, 0), (44, 45, 34)) * (rng.choice((-1, 1)), 1, 1)
         radius = rng.uniform(9, 18)
-        region = canvas.around(centre, 2.4 * radius)
-        distance = canvas.ellipsoid_distance(centre, (radius, radius, radius), None, region) + 2.5 * rough[region]
-        oedema = np.maximum(distance - 0.7 * radius + 3 * rough[region], 8 - 16 * white[region])
-        canvas.paint("lesion", canvas.cover(oedema, 2) * 0.9, region, label="lesion")
+        region = canvas.around(center, 2.4 * radius)
+        distance = canvas.ellipsoid_distance(center, (radius, radius, radius), None, region) + 2.5 * rough[region]
+        edema = np.maximum(distance - 0.7 * radius + 3 * rough[region], 8 - 16 * white[region])
+        canvas.paint("lesion", canvas.cover(edema, 2) * 0.9, region, label="lesion")
         canvas.paint("rim", canvas.cover(distance), region, label="lesion")
         canvas.paint("core", canvas.cover(distance + 3.5 + 1.5 * rough[region]), region)

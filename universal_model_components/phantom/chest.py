@@ -187,7 +187,7 @@ def _nodule(canvas: Canvas, lungs: np.ndarray, rough: np.ndarray, rng: np.random
     here = tuple(voxels.T)
     fits = (lungs[here] < -radius - 2) & (canvas.image[here] < (canvas.tissues["lung"] + canvas.tissues["muscle"]) / 2)
     if fits.any():
-        centre = voxels[int(np.argmax(fits))]
-        point = [axis[tuple(centre)] for axis in (canvas.x, canvas.y, canvas.z)]  # where the warp has put it
+        center = voxels[int(np.argmax(fits))]
+        point = [axis[tuple(center)] for axis in (canvas.x, canvas.y, canvas.z)]  # where the warp has put it
         radii = radius * rng.uniform(0.85, 1.15, 3)
         canvas.ellipsoid("nodule" if solid else "ground_glass", point, radii, None, rough, label="nodule")

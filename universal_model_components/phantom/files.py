@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ..files import write_atomically
+from ..utils.files import write_atomically
 from .scans import Phantom, draw_brain_mri, draw_heart_ct, draw_heart_mri, draw_thorax_ct
 
 KINDS: dict[str, list[tuple[str, Callable[..., Phantom]]]] = {

@@ -148,8 +148,8 @@ def _heart_canvas(
     shape: Sequence[int], spacing: Sequence[float], tissues: Mapping[str, float], rng: np.random.Generator
 ) -> Canvas:
     """A chest seen closely around its heart."""
-    centre = [float(c) for c in HEART + (10, -18, 10)]
-    canvas = Canvas(shape, spacing, centre, tissues, rng, size=rng.uniform(0.92, 1.06))
+    center = [float(c) for c in HEART + (10, -18, 10)]
+    canvas = Canvas(shape, spacing, center, tissues, rng, size=rng.uniform(0.92, 1.06))
     paint_chest(canvas, rng, nodules=0)
     return canvas
 
@@ -199,7 +199,7 @@ def draw_brain_mri(
     axcodes: str = "RAS",
     tilt: float = 0.0,
     contrast: str | None = None,
-    tumour: bool | None = None,
+    tumor: bool | None = None,
 ) -> Phantom:
     """Draw an MRI of the head with the mask `lesion`.
 
@@ -210,7 +210,7 @@ def draw_brain_mri(
         axcodes: the scanner's axes, as nibabel names them.
         tilt: degrees by which the axes are oblique.
         contrast: `t1`, `t2` or `flair`; drawn when absent.
-        tumour: whether there is one; drawn when absent.
+        tumor: whether there is one; drawn when absent.
 
     Raises:
         ValueError: for a contrast that is not one of these.
@@ -222,6 +222,6 @@ def draw_brain_mri(
         raise ValueError(f"contrast is {contrast!r}, expected one of {sorted(HEAD_MRI)}")
     spacing = _field_of_view(shape, spacing, (192, 224, 190))
     canvas = Canvas(shape, spacing, (0, 2, -14), HEAD_MRI[contrast], rng, size=rng.uniform(0.92, 1.06), warp=2.0)
-    paint_head(canvas, rng, chance if tumour is None else tumour, spots)
+    paint_head(canvas, rng, chance if tumor is None else tumor, spots)
     image = _scan_mri(canvas, rng, canvas.field(rng, 5, reach=130))
     return _place(image, canvas.labels, spacing, "mri", axcodes, tilt)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pencil of the synthetic scans: a canvas in millimetres, smooth random fields, and a few soft-edged shapes.
+"""The pencil of the synthetic scans: a canvas in millimeters, smooth random fields, and a few soft-edged shapes.
 
-Everything random is drawn in millimetres, before any voxel is looked at, so one seed gives the same anatomy at every
+Everything random is drawn in millimeters, before any voxel is looked at, so one seed gives the same anatomy at every
 shape and spacing. Shapes are signed distances (negative inside) turned into coverage between 0 and 1, which is what a
 scanner's partial-volume effect does at an edge.
 """
@@ -38,7 +38,7 @@ class Canvas:
     Args:
         shape: voxels along x, y, z.
         spacing: mm between voxels.
-        centre: mm, the point of the patient at the middle of the scan.
+        center: mm, the point of the patient at the middle of the scan.
         tissues: intensity of each tissue by name; `air` is what the canvas starts with.
         rng: source of chance.
         size: the patient is this many times as large as the average one.
@@ -50,7 +50,7 @@ class Canvas:
         self,
         shape: Sequence[int],
         spacing: Sequence[float],
-        centre: Sequence[float],
+        center: Sequence[float],
         tissues: Mapping[str, float],
         rng: np.random.Generator,
         size: float = 1.0,
@@ -59,7 +59,7 @@ class Canvas:
     ) -> None:
         self.axes = [
             (((np.arange(n) - (n - 1) / 2) * s + c) / size).astype(np.float32)
-            for n, s, c in zip(shape, spacing, centre, strict=True)
+            for n, s, c in zip(shape, spacing, center, strict=True)
         ]
         self.spacing = np.asarray(spacing, np.float32) / size
         self.edge = float(np.prod(self.spacing) ** (1 / 3))
@@ -112,7 +112,7 @@ class Canvas:
     def ellipsoid(
         self,
         tissue: str,
-        centre: ArrayLike,
+        center: ArrayLike,
         radii: ArrayLike,
         axes: ArrayLike | None = None,
         rough: np.ndarray | float = 0.0,
@@ -122,27 +122,27 @@ class Canvas:
 
         Args:
             tissue: what to paint.
-            centre: mm.
+            center: mm.
             radii: mm, along its own axes.
             axes: its axes as rows of a 3×3 rotation; the patient's when absent.
             rough: mm, a whole-canvas field that pushes the surface inwards or outwards.
             label: name of the mask to add it to.
         """
         radii = np.asarray(radii, np.float32)
-        region = self.around(centre, float(radii.max()) * 1.2)
+        region = self.around(center, float(radii.max()) * 1.2)
         push = rough[region] if isinstance(rough, np.ndarray) else rough
-        self.paint(tissue, self.cover(self.ellipsoid_distance(centre, radii, axes, region) + push), region, label)
+        self.paint(tissue, self.cover(self.ellipsoid_distance(center, radii, axes, region) + push), region, label)
 
     def ellipsoid_distance(
-        self, centre: ArrayLike, radii: ArrayLike, axes: ArrayLike | None = None, region: Region = EVERYWHERE
+        self, center: ArrayLike, radii: ArrayLike, axes: ArrayLike | None = None, region: Region = EVERYWHERE
     ) -> np.ndarray:
-        """Signed distance in mm to an ellipsoid's surface, along the ray from its centre."""
-        offset = [a[region] - c for a, c in zip((self.x, self.y, self.z), np.asarray(centre, np.float32), strict=True)]
+        """Signed distance in mm to an ellipsoid's surface, along the ray from its center."""
+        offset = [a[region] - c for a, c in zip((self.x, self.y, self.z), np.asarray(center, np.float32), strict=True)]
         if axes is not None:
             rotation = np.asarray(axes, np.float32)
             offset = [row[0] * offset[0] + row[1] * offset[1] + row[2] * offset[2] for row in rotation]
         radii = np.asarray(radii, np.float32)
-        tiny = 1e-4  # mm², so that the centre itself is as deep as the mean radius
+        tiny = 1e-4  # mm², so that the center itself is as deep as the mean radius
         length = np.sqrt(sum(o * o for o in offset) + tiny)
         scaled = np.sqrt(sum((o / r) ** 2 for o, r in zip(offset, radii, strict=True)) + tiny / radii.mean() ** 2)
         return length * (1 - 1 / scaled)

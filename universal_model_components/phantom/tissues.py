@@ -20,17 +20,17 @@ HEART_MRI = {
 HEAD_MRI = {
     "t1": {
         "air": 0.01, "skin": 0.55, "fat": 1.0, "muscle": 0.38, "skull": 0.06, "marrow": 0.5, "fluid": 0.14,
-        "grey": 0.47, "deep": 0.56, "white": 0.72, "stem": 0.66, "eye": 0.2, "plexus": 0.3, "lesion": 0.42,
+        "gray": 0.47, "deep": 0.56, "white": 0.72, "stem": 0.66, "eye": 0.2, "plexus": 0.3, "lesion": 0.42,
         "rim": 0.9, "core": 0.25,
     },
     "t2": {
         "air": 0.01, "skin": 0.4, "fat": 0.62, "muscle": 0.22, "skull": 0.05, "marrow": 0.35, "fluid": 1.0,
-        "grey": 0.55, "deep": 0.44, "white": 0.38, "stem": 0.4, "eye": 0.98, "plexus": 0.7, "lesion": 0.76,
+        "gray": 0.55, "deep": 0.44, "white": 0.38, "stem": 0.4, "eye": 0.98, "plexus": 0.7, "lesion": 0.76,
         "rim": 0.62, "core": 0.9,
     },
     "flair": {
         "air": 0.01, "skin": 0.4, "fat": 0.62, "muscle": 0.28, "skull": 0.05, "marrow": 0.3, "fluid": 0.08,
-        "grey": 0.5, "deep": 0.46, "white": 0.4, "stem": 0.42, "eye": 0.1, "plexus": 0.4, "lesion": 0.95,
+        "gray": 0.5, "deep": 0.46, "white": 0.4, "stem": 0.42, "eye": 0.1, "plexus": 0.4, "lesion": 0.95,
         "rim": 0.72, "core": 0.22,
     },
 }  # fmt: skip

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`doctor` on every bundle: a good set-up gets a plan, a bad one a line for each thing that would stop training."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import REPOSITORY
+from luna import write_datalist, write_luna16
+from task_bundles import FEATURES, write_segmentation_data
+
+from universal_model_components.commands.doctor import doctor, examine
+from universal_model_components.commands.machine import check_device, check_disk, check_memory, check_packages
+from universal_model_components.method.models import UniversalModel
+
+BTS, LNC = "brats_mri_whole_tumor_segmentation", "lung_nodule_ct_classification"
+SMALL = {"features": FEATURES, "patch_size": [16, 16, 8], "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def masks(tmp_path_factory) -> Path:
+    return write_segmentation_data(tmp_path_factory.mktemp("bts"), BTS)
+
+
+def lines(bundle: Path, **settings) -> list[str]:
+    return [str(finding) for finding in examine(bundle, {**SMALL, **settings}, voxels=False)]
+
+
+def errors(*arguments, **settings) -> list[str]:
+    return [line for line in lines(*arguments, **settings) if line.startswith("error")]
+
+
+def test_a_good_set_up_gets_a_plan(bundles, masks, tmp_path):
+    torch.save(UniversalModel(features=FEATURES).state_dict(), tmp_path / "model.pt")
+    settings = {"dataset_dir": str(masks), "bundle_root": str(tmp_path / "work"), "batch_size": 5}
+    found = lines(bundles / BTS, pretrained_weights=str(tmp_path / "model.pt"), **settings)
+    assert not any(line.startswith("error") for line in found), found
+    plan = found[-1]
+    # 3 cases, 8 cubes of each, in batches of 5
+    assert plan.startswith("ok: plan: 3 training cases (3 samples), 1 validation cases (1); 5 steps of 5 an epoch, ")
+    assert any("fills encoder 100.0%, decoder 100.0%" in line for line in found)
+    assert not (tmp_path / "work").exists()  # nothing was started
+
+
+def test_candidates_count_as_samples(bundles, tmp_path):
+    entries = write_luna16(tmp_path)
+    write_datalist(tmp_path, entries[:2], entries[2:3], entries[3:])
+    settings = {"dataset_dir": str(tmp_path), "bundle_root": str(tmp_path / "work")}
+    found = lines(bundles / LNC, candidates=str(tmp_path / "candidates.csv"), **settings)
+    assert "2 training cases (10 samples), 1 validation cases (5); 1 steps of 8" in found[-1], found
+    assert any("20 candidates of 4 series" in line for line in found)
+    text = (tmp_path / "candidates.csv").read_text().replace("coordX", "x")
+    (tmp_path / "wrong.csv").write_text(text)
+    (error,) = errors(bundles / LNC, candidates=str(tmp_path / "wrong.csv"), **settings)
+    assert "lacks the column 'coordX'" in error
+
+
+def test_pretraining_reads_the_store(bundles, cube_store, tmp_path):
+    bundle, settings = bundles / "universal_model_pretraining", {"bundle_root": str(tmp_path), "patch_size": None}
+    found = lines(bundle, cube_store=str(cube_store), dataset_dir=str(cube_store.parent / "scans"), **settings)
+    assert any("4 'training' cases" in line for line in found), found
+    assert any("6 scans below" in line for line in found)
+    assert found[-1].startswith("ok: plan: 4 training cases (")
+    (error,) = errors(bundle, **settings)
+    assert "run prepare.json first" in error
+
+
+@pytest.mark.parametrize("task", sorted(json.loads((REPOSITORY / "scripts/bundle_parts/tasks.json").read_text())))
+def test_every_bundle_is_complete_and_misses_its_data(bundles, task, tmp_path):
+    found = lines(bundles / task, bundle_root=str(tmp_path))
+    assert found[0] == f"ok: bundle: {bundles / task} is complete"
+    assert [line for line in found if line.startswith("error")] == [
+        f"error: dataset_dir: {tmp_path}/data is not a folder: give the one that the datalist's paths start from"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"learning_rat": 1}, "learning_rat: no config of the bundle has this key"),
+        (
+            {"patch_size": [16, 16, 12]},
+            "patch_size: [16, 16, 12] is not three whole numbers of voxels, each divisible by 8",
+        ),
+        ({"features": [5, 8]}, "network_def: features must be two or more even positive channel numbers"),
+        ({"val_interval": 500}, "val_interval: 500 is more than the 100 epochs"),
+        ({"device": "cuda:7"}, "device: cuda:7, but PyTorch sees"),
+        ({"device": "abacus"}, "device: 'abacus' is none"),
+        ({"label_values": {"front": [1]}}, "label_values: unknown entry 'front'"),
+        ({"pretrained_weights": "gone.pt"}, "pretrained_weights: no file gone.pt"),
+        ({"ckpt_dir": str(REPOSITORY / "LICENSE/models")}, "LICENSE/models cannot be written"),
+        ({"datalist": "gone.json"}, "datalist: cannot read gone.json"),
+    ],
+)
+def test_settings_that_would_stop_it(bundles, masks, settings, message):
+    settings = {**SMALL, "dataset_dir": str(masks), **settings}
+    found = [str(finding) for finding in examine(bundles / BTS, settings, "label_values" in settings)]
+    assert any(line.startswith("error") and message in line for line in found), found
+    assert not any(line.startswith("ok: plan") for line in found)
+
+
+def test_weights_of_another_width(bundles, masks, tmp_path):
+    torch.save(UniversalModel(features=[8, 16, 32, 64]).state_dict(), tmp_path / "wide.pt")
+    (error,) = errors(bundles / BTS, dataset_dir=str(masks), pretrained_weights=str(tmp_path / "wide.pt"))
+    assert 'give --features "[8, 16, 32, 64]"' in error
+
+
+def test_a_broken_bundle(bundles, tmp_path):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(bundles / BTS, bundle)
+    (bundle / "configs/evaluate.json").write_text("{")
+    (bundle / "LICENSE").unlink()
+    (bundle / "configs/metadata.json").unlink()
+    found = lines(bundle)
+    assert any(line.startswith(f"error: {bundle}/configs/evaluate.json: not valid JSON") for line in found)
+    assert any(line.startswith(f"error: {bundle}/configs/metadata.json: No such file") for line in found)
+    assert any(line.startswith("warning: bundle: ") and "lacks LICENSE" in line for line in found)
+    assert lines(tmp_path / "none") == [f"error: bundle: {tmp_path / 'none'} is no folder: give one of bundles/"]
+
+
+def test_a_checkpoint_in_the_way_is_a_warning(bundles, masks, tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/checkpoint.pt").write_bytes(b"")
+    settings = {"dataset_dir": str(masks), "bundle_root": str(tmp_path)}
+    assert any(line.startswith("warning: resume: false, ") for line in lines(bundles / BTS, **settings))
+    assert not any(line.startswith("warning: resume") for line in lines(bundles / BTS, resume="true", **settings))
+
+
+def test_machine(tmp_path):
+    assert check_disk(tmp_path / "a/b", 1, "ckpt_dir").level == "ok"
+    assert check_disk(tmp_path, 1e18, "ckpt_dir").level == "error"
+    assert check_memory(1, "it", "less").level == "ok"
+    assert str(check_memory(1e18, "the cache", "give less")).endswith("give less")
+    assert check_device("cpu", [64, 128]).level == "warning"
+    metadata = {"monai_version": "999.0", "required_packages_version": {"no-such-thing": "1"}}
+    found = [str(finding) for finding in check_packages(metadata)]
+    assert found[0].startswith("warning: metadata.json: made with monai 999.0, installed is ")
+    assert found[1].startswith("error: metadata.json: no-such-thing 1 is not installed")
+
+
+def test_the_command_exits_with_1(bundles, masks, tmp_path, capsys):
+    settings = {**SMALL, "dataset_dir": str(masks), "bundle_root": str(tmp_path)}
+    doctor(str(bundles / BTS), voxels="false", **settings)
+    assert capsys.readouterr().out.endswith("training would run\n")
+    command = [
+        sys.executable,
+        "-m",
+        "universal_model_components",
+        "doctor",
+        str(bundles / BTS),
+        "--dataset_dir",
+        "gone",
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "error: dataset_dir: gone is not a folder" in result.stdout
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Curves are drawn from the CSV of a training, as far as it has come."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import matplotlib.image
+from ignite.engine import Engine
+
+from universal_model_components.figures.curves import MetricCurves, read_rows
+
+
+def test_rows_with_empty_cells(tmp_path: Path):
+    (tmp_path / "losses.csv").write_text("epoch,loss,val_iou\n1,0.5,\n2,0.25,0.75\n")
+    first, second = read_rows(tmp_path / "losses.csv")
+    assert math.isnan(first.pop("val_iou"))
+    assert first == {"epoch": 1, "loss": 0.5}
+    assert second == {"epoch": 2, "loss": 0.25, "val_iou": 0.75}
+
+
+def test_curves_follow_the_file(tmp_path: Path):
+    source, picture = tmp_path / "losses.csv", tmp_path / "curves.png"
+    trainer = Engine(lambda engine, batch: None)
+    MetricCurves(str(source), str(picture), ["val_iou", "absent"]).attach(trainer)
+    trainer.run([0], max_epochs=1)  # nothing recorded yet
+    assert not picture.exists()
+    drawn = []
+    for rows in ("1,0.5,0.1\n", "1,0.5,0.1\n2,0.25,0.75\n"):
+        source.write_text("epoch,loss,val_iou\n" + rows)
+        trainer.run([0], max_epochs=1)
+        drawn.append(matplotlib.image.imread(picture))
+    assert drawn[0].shape == drawn[1].shape
+    assert (drawn[0] != drawn[1]).any()

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import gzip
+
+import itk
+import nibabel
+import numpy as np
+import pytest
+import torch
+from scan_files import body, write_scan, write_with_rows
+
+from universal_model_components.imaging.errors import ScanError, one_line
+from universal_model_components.imaging.foreground import foreground_box, otsu
+from universal_model_components.imaging.geometry import spacing_of, to_ras
+from universal_model_components.imaging.normalization import load_scan, normalize
+from universal_model_components.imaging.reading import read_header, read_scan
+from universal_model_components.imaging.scan_files import stem
+
+CT = {"window": (-1000, 1000), "scale": "range"}
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [("ct/a.nii.gz", "ct/a"), ("ct/a.NII", "ct/a"), ("a.b.mhd", "a.b"), ("a.nrrd", "a"), ("ct/a.gz", "ct/a.gz")],
+)
+def test_stem(file, expected):
+    assert stem(file) == expected
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "LAI", "PSR", "SLA", "PIR"])
+def test_orientation_brings_each_voxel_to_its_place(tmp_path, codes):
+    # A marked voxel must be found at the index that its scanner coordinate gives in the RAS volume.
+    voxels = np.zeros((6, 8, 10), dtype=np.float32)
+    voxels[1, 2, 3] = 1
+    ornt = nibabel.orientations.axcodes2ornt(codes)
+    base = nibabel.Nifti1Image(voxels, np.diag([2.0, 3.0, 4.0, 1.0]))
+    image = base.as_reoriented(nibabel.orientations.ornt_transform(nibabel.io_orientation(base.affine), ornt))
+    nibabel.save(image, tmp_path / "a.nii")
+    turned, affine = to_ras(*read_scan(tmp_path / "a.nii"))
+    assert nibabel.aff2axcodes(affine) == ("R", "A", "S")
+    np.testing.assert_array_equal(turned, voxels)
+    np.testing.assert_allclose(affine, base.affine)
+    assert read_header(tmp_path / "a.nii") == ((6, 8, 10), (2.0, 3.0, 4.0))
+
+
+def test_oblique_scans_are_not_rotated(tmp_path):
+    angle = np.deg2rad(12)
+    affine = np.eye(4)
+    affine[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    voxels = body((24, 24, 24))
+    scan = load_scan(write_scan(tmp_path / "a.nii", voxels, affine), **CT)
+    np.testing.assert_allclose(scan.volume.numpy(), np.clip((voxels + 1000.0) / 2000, 0, 1), atol=1e-5)
+    np.testing.assert_allclose(scan.affine, affine, atol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mha", ".mhd", ".nrrd"])
+def test_formats_give_the_same_volume(tmp_path, suffix):
+    voxels, affine = body((16, 18, 20)), np.diag([-2.0, -2.0, 3.0, 1.0])  # LPS, as MetaImage and NRRD have it
+    expected = load_scan(write_scan(tmp_path / "expected.nii", voxels, affine), **CT)
+    file = tmp_path / f"scan{suffix}"
+    if suffix.startswith(".nii"):
+        write_scan(file, voxels, affine)
+    else:
+        image = itk.image_from_array(np.ascontiguousarray(voxels.T))
+        image.SetSpacing([2.0, 2.0, 3.0])
+        itk.imwrite(image, str(file))
+    scan = load_scan(file, **CT)
+    torch.testing.assert_close(scan.volume, expected.volume)
+    np.testing.assert_allclose(scan.affine, expected.affine, atol=1e-5)
+    assert read_header(file) == ((16, 18, 20), (2.0, 2.0, 3.0))
+
+
+def test_resampling_keeps_the_world_where_it_is(tmp_path):
+    scan = load_scan(write_scan(tmp_path / "a.nii", body((20, 20, 20)), 2.0), **CT, spacing=(1, 1, 1))
+    assert scan.spacing == (1.0, 1.0, 1.0)
+    assert scan.source_shape == (20, 20, 20)
+    assert scan.source_spacing == (2.0, 2.0, 2.0)
+    inside = scan.volume > 0.3
+    center = inside.nonzero().double().mean(0).numpy()
+    np.testing.assert_allclose(scan.affine @ [*center, 1], [19, 19, 19, 1], atol=0.3)  # 19 mm = middle of 20 voxels
+
+
+def test_padding_and_metal_do_not_ring_out_of_range(tmp_path):
+    voxels = body((24, 24, 24))
+    voxels[:6], voxels[12, 12, 12] = -3024, 30000
+    scan = load_scan(write_scan(tmp_path / "a.nii", voxels, 3.0), **CT)
+    assert float(scan.volume.min()) == 0
+    assert float(scan.volume.max()) == 1
+    # Away from the border nothing of the padding is seen: the same scan padded with plain air gives the same volume.
+    voxels[:6] = -1000
+    air = load_scan(write_scan(tmp_path / "b.nii", voxels, 3.0), **CT)
+    torch.testing.assert_close(scan.volume, air.volume)
+    assert scan.notes == []
+
+
+@pytest.mark.parametrize(
+    ("window", "scale", "expected", "changed"),
+    [
+        ((-1000, 1000), "range", [0, 0, 0.5, 1, 1], 0.2),  # only what lies above counts
+        ((0, 4000), "volume", [0, 0, 0, 1000 / 3000, 1], 0.4),
+        (None, "volume", [0, 2024 / 6024, 3024 / 6024, 4024 / 6024, 1], 0.0),
+        (None, "range", [0, 2024 / 6024, 3024 / 6024, 4024 / 6024, 1], 0.0),
+    ],
+)
+def test_normalize(window, scale, expected, changed):
+    result, share = normalize(torch.tensor([-3024.0, -1000, 0, 1000, 3000]), window, scale)
+    torch.testing.assert_close(result, torch.tensor(expected, dtype=torch.float32))
+    assert share == pytest.approx(changed)
+
+
+def test_a_clip_that_changes_much_is_named(tmp_path):
+    bright = load_scan(write_scan(tmp_path / "a.nii", body(modality="mri") * 10), (0, 4000), "volume")
+    assert len(bright.notes) == 1
+    assert "a.nii: clipping to (0, 4000) changed" in bright.notes[0]
+    assert load_scan(tmp_path / "a.nii").notes == []
+
+
+def test_otsu_separates_two_classes(generator):
+    values = torch.cat([torch.randn(4000, generator=generator) * 0.1, 1 + torch.randn(500, generator=generator) * 0.1])
+    assert 0.3 < otsu(values.numpy()) < 0.7
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.02, 0.1])
+def test_foreground_survives_a_noisy_background(generator, noise):
+    volume = torch.zeros(60, 60, 40)
+    volume[20:45, 15:40, 10:30] = 0.6
+    volume[2, 2, 2] = 1  # a bright speck is no body
+    volume = torch.hypot(
+        volume + noise * torch.randn(volume.shape, generator=generator),
+        noise * torch.randn(volume.shape, generator=generator),
+    ).clamp(0, 1)
+    box = foreground_box(volume, (1.0, 1.0, 1.0))
+    for part, (low, high) in zip(box, ((20, 45), (15, 40), (10, 30)), strict=True):
+        assert low - 10 <= part.start <= low
+        assert high <= part.stop <= high + 10
+
+
+def test_foreground_crop_moves_the_affine(tmp_path):
+    file = write_scan(tmp_path / "a.nii", np.pad(body((20, 20, 20), "mri"), 20), 1.0)
+    whole, cropped = load_scan(file), load_scan(file, foreground=True)
+    start = np.round(cropped.affine[:3, 3]).astype(int)
+    assert (start > 5).all()
+    part = tuple(slice(low, low + side) for low, side in zip(start, cropped.volume.shape, strict=True))
+    torch.testing.assert_close(cropped.volume, whole.volume[part])
+
+
+def _truncated(folder, suffix):
+    file = write_scan(folder / f"bad{suffix}", body())
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+    return file
+
+
+def _truncated_meta(folder):
+    itk.imwrite(itk.image_from_array(body()), str(folder / "bad.mhd"))
+    raw = next(folder.glob("bad*raw"))
+    raw.write_bytes(raw.read_bytes()[:1000])
+    return folder / "bad.mhd"
+
+
+def _text(folder):
+    (folder / "bad.nii.gz").write_bytes(gzip.compress(b"no image"))
+    return folder / "bad.nii.gz"
+
+
+def _voxels(value):
+    voxels = body().astype(np.float32)
+    voxels[3, 4, 5] = value
+    return voxels
+
+
+BAD = [
+    (lambda d: d / "absent.nii", "no such file"),
+    (lambda d: _truncated(d, ".nii"), "unreadable or truncated"),
+    (lambda d: _truncated(d, ".nii.gz"), "unreadable or truncated"),
+    (_truncated_meta, "unreadable or truncated"),
+    (_text, "unreadable or truncated"),
+    (lambda d: write_scan(d / "bad.nii", body()[:, :, 0]), "2D image"),
+    (lambda d: write_scan(d / "bad.nii", body()[:, :, :1]), "2D image"),
+    (lambda d: write_scan(d / "bad.nii", np.stack([body()] * 3, -1)), "4D image"),
+    (lambda d: write_scan(d / "bad.nii", body().astype(np.complex64)), "voxels of type complex64"),
+    (lambda d: write_scan(d / "bad.nii", _voxels(np.nan)), "1 voxels are NaN or infinite"),
+    (lambda d: write_scan(d / "bad.nii", _voxels(np.inf)), "1 voxels are NaN or infinite"),
+    (lambda d: write_scan(d / "bad.nii", np.full((8, 8, 8), 7, np.int16)), "constant volume"),
+    (lambda d: write_scan(d / "bad.nii", body() + 5000), "constant after clipping"),
+    (lambda d: write_with_rows(d / "bad.nii", [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]), "singular affine"),
+    (lambda d: write_with_rows(d / "bad.nii", [1, 0, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]), "singular affine"),
+    (lambda d: write_with_rows(d / "bad.nii", [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, np.nan, 0]), "singular affine"),
+    (lambda d: write_scan(d / "bad.nii", body(), 1000.0), "no patient's size"),
+    (lambda d: write_scan(d / "bad.nii", body(), 80.0), r"1\.\de\+10 voxels at spacing \[1.0, 1.0, 1.0\] mm"),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), BAD)
+def test_bad_scans_are_named_in_one_line(tmp_path, make, message):
+    file = make(tmp_path)
+    with pytest.raises(ScanError, match=message) as caught:
+        load_scan(file, **CT)
+    assert str(caught.value).startswith(f"{file}: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda d: d / "absent.nii", "no readable header"),
+        (_text, "no readable header"),
+        (lambda d: write_scan(d / "bad.nii", np.stack([body()] * 3, -1)), "not one 3D volume"),
+        (lambda d: write_scan(d / "bad.nii", body()[None]), "not one 3D volume"),
+        (lambda d: write_with_rows(d / "bad.nii", [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]), "singular affine"),
+        (lambda d: write_with_rows(d / "bad.nii", [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, np.nan, 0]), "singular affine"),
+    ],
+)
+def test_bad_headers_are_named_in_one_line(tmp_path, make, message):
+    file = make(tmp_path)
+    with pytest.raises(ScanError, match=message) as caught:
+        read_header(file)
+    assert str(caught.value).startswith(f"{file}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_error_of_many_lines_becomes_one_short_line():
+    assert one_line(OSError("cannot read\n   a.mhd:\n\nno data file")) == "cannot read a.mhd: no data file"
+    assert len(one_line(OSError("word " * 100))) == 150
+    assert one_line(KeyError()) == "KeyError"
+
+
+def test_loading_leaves_the_file_as_it_is(tmp_path):
+    file = write_scan(tmp_path / "a.nii", body(modality="mri"), 1.0)  # float32, not compressed: the reader maps it
+    before = file.read_bytes()
+    load_scan(file, (0, 500), "volume")
+    assert file.read_bytes() == before
+
+
+def test_one_volume_in_four_dimensions_is_read(tmp_path):
+    voxels, _ = read_scan(write_scan(tmp_path / "a.nii", body()[..., None]))
+    assert voxels.shape == (32, 32, 32)
+
+
+def test_real_scans_become_ras_volumes(real_data):
+    for file in sorted((real_data / "pretraining").glob("*/*"))[::6]:
+        scan = load_scan(
+            file, *(((-1000, 1000), "range") if file.parent.name == "ct" else ((0, 4000), "volume")), (3,) * 3
+        )
+        assert nibabel.aff2axcodes(scan.affine) == ("R", "A", "S")
+        np.testing.assert_allclose(spacing_of(scan.affine), 3, atol=0.01)
+        assert 0 <= float(scan.volume.min()) < float(scan.volume.max()) <= 1

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import math
+
+import torch
+
+from universal_model_components.method.losses import UniversalObjective, restoration_loss
+
+
+def test_restoration_loss_is_the_mean_over_voxels(generator):
+    logits = torch.randn(2, 1, 3, 4, 5, generator=generator)
+    target = torch.rand(2, 1, 3, 4, 5, generator=generator)
+    pairs = zip(logits.flatten().tolist(), target.flatten().tolist(), strict=True)
+    by_hand = sum((1 / (1 + math.exp(-x)) - y) ** 2 for x, y in pairs) / target.numel()
+    assert math.isclose(restoration_loss(logits, target).item(), by_hand, rel_tol=1e-5)
+
+
+def test_restoration_loss_is_float32_for_half_precision_logits(generator):
+    logits = torch.randn(1, 1, 4, 4, 4, generator=generator).bfloat16()
+    assert restoration_loss(logits, torch.rand(1, 1, 4, 4, 4, generator=generator)).dtype == torch.float32
+
+
+def test_objective_by_hand():
+    logits = {
+        "restoration": torch.zeros(1, 1, 1, 1, 2),
+        "modality": torch.tensor([[0.0, math.log(3)]]),
+        "scale": torch.tensor([[0.0, 0.0, math.log(2)]]),
+    }
+    targets = {
+        "restoration": torch.tensor([0.5, 1.0]).view(1, 1, 1, 1, 2),
+        "modality": torch.tensor([0]),
+        "scale": torch.tensor([2]),
+    }
+    losses = UniversalObjective(alpha=2, beta=8)(logits, targets)
+    torch.testing.assert_close(losses["restoration"].item(), 0.125)
+    torch.testing.assert_close(losses["modality"].item(), math.log(4))
+    torch.testing.assert_close(losses["scale"].item(), math.log(2))
+    torch.testing.assert_close(losses["loss"].item(), 8 * 0.125 + math.log(4) + 2 * math.log(2))
+
+
+def test_parts_that_are_switched_off_are_left_out():
+    losses = UniversalObjective()(
+        {"restoration": torch.zeros(1, 1, 2, 2, 2)}, {"restoration": torch.ones(1, 1, 2, 2, 2)}
+    )
+    assert set(losses) == {"restoration", "loss"}
+    assert losses["loss"] == 10 * losses["restoration"]

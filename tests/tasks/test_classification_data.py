@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from luna import write_datalist, write_luna16
+from monai.transforms import Compose, RandGaussianNoised
+from scan_files import body, write_scan
+
+from universal_model_components.imaging.normalization import load_scan
+from universal_model_components.tasks.augmentation import RandSymmetryd
+from universal_model_components.tasks.candidates import cut_cube, nearest_voxels
+from universal_model_components.tasks.classification_data import ClassificationDataset, read_classes, thin_negatives
+from universal_model_components.tasks.scan_cache import ScanCache
+
+CT = {"intensity_range": [-1000, 1000], "intensity_scale": "range"}
+AUGMENTATION = Compose([RandSymmetryd("image"), RandGaussianNoised("image", prob=0.5)])
+
+
+@pytest.fixture(scope="module")
+def luna(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("luna")
+    entries = write_luna16(folder)
+    return write_datalist(folder, entries[:2], entries[2:3], entries[3:])
+
+
+@pytest.fixture(scope="module")
+def prepared(luna):
+    cases = read_classes(str(luna), str(luna.parent), "training")
+    scans = ScanCache(str(luna.parent / "cache"), **CT)
+    scans.prepare(cases, num_workers=0)
+    return cases, scans
+
+
+def test_a_sample_is_its_candidates_cube(prepared):
+    cases, scans = prepared
+    data = ClassificationDataset(cases, scans, [16, 16, 8])
+    assert len(data) == 10
+    assert data.labels.tolist() == [1, 1, 0, 0, 0] * 2
+    scan = load_scan(cases[1]["image"], CT["intensity_range"], "range")
+    for number in range(5):
+        item, (x, y, z, label) = data[5 + number], cases[1]["candidates"][number]
+        center = nearest_voxels([[x, y, z]], scan.affine)[0]
+        expected = cut_cube(scan.volume.numpy(), center, [16, 16, 8])
+        assert item["image"].shape == (1, 16, 16, 8)
+        np.testing.assert_allclose(item["image"][0].numpy(), expected, atol=0.5 / 4095 + 1e-7)
+        assert (item["label"], item["seriesuid"], item["position"].tolist()) == (
+            label,
+            cases[1]["seriesuid"],
+            [x, y, z],
+        )
+        assert (item["image"][0, 8, 8, 4] > 0.5) == bool(label)
+
+
+def test_each_scan_is_resampled_once(prepared, monkeypatch):
+    cases, scans = prepared
+    import universal_model_components.tasks.scan_cache as module
+
+    calls = []
+    monkeypatch.setattr(module, "load_scan", lambda file, **kwargs: calls.append(file) or load_scan(file, **kwargs))
+    scans.prepare(cases)
+    assert [ClassificationDataset(cases, scans, [8, 8, 8])[n]["label"] for n in range(10)] == [1, 1, 0, 0, 0] * 2
+    assert calls == []
+    other = ScanCache(scans.folder + "_other", **CT, spacing=[2, 2, 2])
+    other.prepare(cases)
+    assert calls == [case["image"] for case in cases]
+    ScanCache(other.folder, **CT, spacing=[4, 4, 4]).prepare(cases[:1])  # other settings: made again
+    assert len(calls) == 3
+
+
+def test_chance_is_a_function_of_the_seed(prepared):
+    data = ClassificationDataset(*prepared, [16, 16, 8], AUGMENTATION)
+    first = data[3, 2**41]["image"]
+    data[4, 7]
+    assert torch.equal(data[3, 2**41]["image"], first)
+    assert not any(torch.equal(data[3, seed]["image"], data[3, seed + 1]["image"]) for seed in range(5))
+
+
+def test_a_label_gives_the_middle_of_the_scan(tmp_path):
+    for number in range(2):
+        write_scan(tmp_path / f"{number}.nii.gz", body((20, 25, 22), "mri", number), 1.0)
+    datalist = write_datalist(tmp_path, [{"image": f"{n}.nii.gz", "label": n} for n in range(2)], [], [])
+    cases = read_classes(str(datalist), str(tmp_path), "training")
+    scans = ScanCache(str(tmp_path / "cache"), "null", "volume", "null", "false")
+    scans.prepare(cases)
+    data = ClassificationDataset(cases, scans, [16, 32, 16])
+    volume = load_scan(cases[1]["image"], None, "volume", None).volume
+    item = data[1]
+    assert (item["label"], item["case"], item["group"]) == (1, "1", "1")
+    assert "position" not in item
+    np.testing.assert_allclose(item["image"][0, :, 4:29].numpy(), volume[2:18, :, 3:19].numpy(), atol=1e-3)
+    assert float(item["image"][0, :, :4].max()) == 0
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        [[{"label": 1}, {"label": 1}], "zero negatives .class 0. among the 2 samples"],
+        [[{"label": 0}], "zero positives .class 1. among the 1 samples"],
+        [[{"candidates": [[0, 0, 0, 0]]}], "zero positives"],
+        [[{"label": 2}], "label is 2, expected 0 or 1"],
+        [[{}], "label is None, expected 0 or 1, or 'candidates'"],
+        [[{"candidates": [[0, 0, 0]]}], r"candidate \[0, 0, 0\], expected \[x, y, z, class\]"],
+        [[{"candidates": [["0", 0, 0, 1]]}], r"candidate \['0', 0, 0, 1\], expected \[x, y, z, class\], mm"],
+        [[{"candidates": [[0, float("nan"), 0, 1]]}], r"candidate \[0, nan, 0, 1\], expected"],
+        [[{"candidates": [7]}], "candidate 7, expected"],
+        [[{"candidates": None}], "candidates is None, expected a list"],
+    ],
+)
+def test_lists_that_cannot_be_trained_on(entries, message, tmp_path):
+    image = write_scan(tmp_path / "a.nii.gz", body())
+    training = [{"image": image.name, "case": str(n), **entry} for n, entry in enumerate(entries)]
+    with pytest.raises(SystemExit, match=message) as caught:
+        read_classes(str(write_datalist(tmp_path, training, [], [])), str(tmp_path), "training")
+    assert "\n" not in str(caught.value)
+
+
+def test_scans_and_candidates_are_checked_before_training(luna, tmp_path):
+    cases = json.loads(luna.read_text())["training"]
+    for case in cases:
+        case["image"] = str(luna.parent / case["image"])
+    cases[1]["candidates"][0][0] += 1000
+    with pytest.raises(ValueError, match=f"1 of 5 lie outside {cases[1]['image']}"):
+        ScanCache(str(tmp_path / "cache"), **CT).prepare(cases)
+    flat = write_scan(tmp_path / "flat.nii.gz", np.zeros((8, 8, 8)))
+    with pytest.raises(ValueError, match=r"1 of 2 scans cannot be used, first: .*flat.nii.gz: constant") as caught:
+        ScanCache(str(tmp_path / "cache"), **CT).prepare([cases[0], {"image": str(flat), "case": "flat", "label": 0}])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_cached_scan_that_was_damaged_is_named(luna, tmp_path):
+    cases = read_classes(str(luna), str(luna.parent), "validation")
+    scans = ScanCache(str(tmp_path), **CT)
+    data = ClassificationDataset(cases, scans, [8, 8, 8])
+    with pytest.raises(OSError, match=r"\.h5: unreadable"):
+        data[0]
+    scans.prepare(cases)
+    (file,) = tmp_path.rglob("*.h5")
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(OSError, match=r"\.h5: unreadable"):
+        data[0]
+    scans.prepare(cases)  # a damaged file is made again
+    assert data[0]["label"] == 1
+
+
+def test_another_runs_settings_are_not_trained_on(luna, tmp_path):
+    """Two runs share a folder, and the second wants another grid: the first must not go on with the second's scans."""
+    cases = read_classes(str(luna), str(luna.parent), "validation")
+    first, second = ScanCache(str(tmp_path), **CT), ScanCache(str(tmp_path), **CT, spacing=[2, 2, 2])
+    first.prepare(cases)
+    second.prepare(cases)
+    assert ClassificationDataset(cases, second, [8, 8, 8])[0]["label"] == 1
+    with pytest.raises(OSError, match=r"\.h5: made again by a run with other settings.*its own cache_dir"):
+        ClassificationDataset(cases, first, [8, 8, 8])[0]
+
+
+@pytest.mark.parametrize(("negatives", "kept"), [[2, 12], [0.1, 5], [1000, 104]])
+def test_thinned_negatives(negatives, kept):
+    labels = torch.zeros(104, dtype=torch.int64)
+    labels[[3, 50, 51, 103]] = 1
+    chosen = thin_negatives(labels, negatives, seed=1)
+    assert len(chosen) == kept
+    assert int(labels[chosen].sum()) == 4
+    assert chosen.unique().equal(chosen)
+
+
+def test_label_fraction_loses_no_class(tmp_path):
+    image = write_scan(tmp_path / "a.nii.gz", body())
+    training = [{"image": image.name, "case": str(n), "label": int(n < 3)} for n in range(20)]
+    datalist = str(write_datalist(tmp_path, training, [], []))
+    kept = [read_classes(datalist, str(tmp_path), "training", share) for share in (1.0, 0.3, 0.1)]
+    assert [sum(case["label"] for case in part) for part in kept] == [3, 1, 1]
+    assert [len(part) for part in kept] == [20, 6, 3]
+    assert {case["case"] for case in kept[2]} <= {case["case"] for case in kept[1]}

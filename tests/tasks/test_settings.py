@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+
+import pytest
+from conftest import REPOSITORY
+
+from universal_model_components.tasks.settings import check_settings
+
+TASKS = json.loads((REPOSITORY / "scripts/bundle_parts/tasks.json").read_text())
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_settings_of_the_tasks_pass(task):
+    check_settings({"features": [64, 128, 256, 512], **TASKS[task]["settings"]})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"amp": "false", "resume": True, "spacing": "null", "patch_size": None, "intensity_range": "null"},
+        {"features": [4, 8], "patch_size": [6, 2, 4], "intensity_range": [0, 1], "label_values": [1, 2]},
+        {"overlap": 0, "cache_rate": 1.0, "label_noise": "null", "num_workers": 0, "image_interval": 0},
+    ],
+)
+def test_good_settings_pass(settings):
+    check_settings(settings)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ["amp", "maybe", "'maybe' is not a boolean"],
+        ["batch_size", 0, "0 is not a whole number of at least 1"],
+        ["epochs", 1.5, "1.5 is not a whole number"],
+        ["num_workers", "two", "'two' is not a whole number of at least 0"],
+        ["learning_rate", "high", "is not a number above 0"],
+        ["overlap", 1, "1 is not within 0 and 1, and less than 1"],
+        ["foreground_share", 2, "2 is not within 0 and 1"],
+        ["features", "64", "are not whole numbers"],
+        ["spacing", [1, 1], "is not three positive numbers"],
+        ["spacing", [1, 1, 0], "is not three positive numbers"],
+        ["patch_size", [30, 32, 16], "each divisible by 8"],
+        ["patch_size", [64, 64], "each divisible by 8"],
+        ["intensity_range", [0], r"is neither \[low, high\] nor null"],
+        ["intensity_range", [4000, 0], r"is neither \[low, high\] nor null"],
+        ["intensity_scale", "z-score", "is neither 'range' nor 'volume'"],
+        ["label_values", [1, 1], "name each value once"],
+        ["label_noise", 0.3, "is not a radius of 1 mm or more"],
+    ],
+)
+def test_a_bad_setting_is_named_in_one_line(key, value, message):
+    with pytest.raises(ValueError, match=f"^{key}: .*{message}") as caught:
+        check_settings({"features": [64, 128, 256, 512], key: value})
+    assert "\n" not in str(caught.value)

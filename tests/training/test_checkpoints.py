@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import logging
+import random
+
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Events
+from trainers import assert_same, make_trainer, state
+
+from universal_model_components.training.checkpoints import RandomState, TrainingCheckpoint
+from universal_model_components.training.loss_record import LossRecorder
+from universal_model_components.utils.files import write_atomically
+
+
+class Killed(Exception):
+    pass
+
+
+def run(folder, epochs=3, resume=False, stop_at=None, interval=0, settings=None, accumulation_steps=1):
+    """Train with plateau, recorder and checkpoints; `stop_at` breaks off after that step."""
+    trainer = make_trainer(epochs=epochs, accumulation_steps=accumulation_steps)
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(trainer.optimizer, factor=0.5, patience=0)
+    recorder = LossRecorder(str(folder / "losses.csv"))
+    recorder.attach(trainer)
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda e: plateau.step(e.state.metrics["loss_modality"]))
+    objects = {"network": trainer.network, "optimizer": trainer.optimizer, "plateau": plateau, "recorder": recorder}
+    if stop_at is not None:
+
+        def stop(engine):
+            if engine.state.iteration == stop_at:
+                raise Killed
+
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, stop)
+    file = str(folder / "checkpoint.pt")
+    TrainingCheckpoint(file, objects, settings or {"seed": 0}, resume, interval).attach(trainer)
+    try:
+        trainer.run()
+    except Killed:
+        return None
+    rows = [{name: value for name, value in row.items() if name != "seconds"} for row in recorder.rows]
+    return state(trainer), rows, plateau.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("interval", "stop_at", "accumulation"), [[0, 4, 1], [0, 8, 1], [2, 5, 1], [1, 1, 1], [1, 9, 1], [1, 5, 2]]
+)
+def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path, interval, stop_at, accumulation):
+    kwargs = {"interval": interval, "accumulation_steps": accumulation}
+    weights, rows, plateau = run(tmp_path / "whole", **kwargs)
+    assert run(tmp_path / "killed", stop_at=stop_at, **kwargs) is None
+    resumed_weights, resumed_rows, resumed_plateau = run(tmp_path / "killed", resume=True, **kwargs)
+    assert_same(weights, resumed_weights)
+    assert rows == resumed_rows
+    assert plateau == resumed_plateau
+
+
+def test_a_longer_run_goes_on_from_a_finished_one(tmp_path):
+    run(tmp_path / "short", epochs=2)
+    weights, rows, _ = run(tmp_path / "short", epochs=3, resume=True)
+    whole, whole_rows, _ = run(tmp_path / "whole", epochs=3)
+    assert_same(weights, whole)
+    assert rows == whole_rows
+
+
+def test_resume_without_a_checkpoint_says_so(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        run(tmp_path, epochs=1, resume=True)
+    assert "no checkpoint at" in caplog.text
+    assert "starting from zero" in caplog.text
+
+
+def test_resume_with_another_setting_is_refused(tmp_path):
+    run(tmp_path, epochs=1)
+    with pytest.raises(ValueError, match=r"checkpoint.pt was written with seed=0, this run has 1"):
+        run(tmp_path, epochs=2, resume=True, settings={"seed": 1})
+
+
+def test_resume_from_something_else_is_refused(tmp_path):
+    (tmp_path / "checkpoint.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(ValueError, match="is not a readable checkpoint"):
+        run(tmp_path, resume=True)
+
+
+def test_random_state_round_trip():
+    keeper = RandomState()
+    kept = keeper.state_dict()
+    first = (torch.rand(3), np.random.rand(3), random.random())  # noqa: NPY002
+    keeper.load_state_dict(kept)
+    second = (torch.rand(3), np.random.rand(3), random.random())  # noqa: NPY002
+    assert torch.equal(first[0], second[0])
+    assert np.array_equal(first[1], second[1])
+    assert first[2] == second[2]
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path):
+    file = tmp_path / "model.pt"
+    file.write_text("old")
+
+    def fill_the_disk(path):
+        path.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match=r"model.pt could not be written .*No space left"):
+        write_atomically(file, fill_the_disk)
+    assert file.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]

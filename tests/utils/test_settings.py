@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import pytest
+
+from universal_model_components.utils.settings import by_modality, to_bool, to_optional
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        *((value, True) for value in (True, "true", "True", " TRUE ", 1, "1", "yes", "on")),
+        *((value, False) for value in (False, "false", "False", "FALSE", 0, "0", "no", "off")),
+    ],
+)
+def test_to_bool(value, expected):
+    assert to_bool(value, "strict") is expected
+
+
+@pytest.mark.parametrize("value", ["maybe", None, "", 2, [], "truee"])
+def test_to_bool_names_the_key_and_the_value(value):
+    with pytest.raises(ValueError, match=r"^resume: .* is not a boolean: give true or false$"):
+        to_bool(value, "resume")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(None, None), ("null", None), ("None", None), ("", None), ("a.csv", "a.csv"), (0, 0)]
+)
+def test_to_optional(value, expected):
+    assert to_optional(value) == expected
+
+
+def test_by_modality_spreads_one_value_and_reads_a_mapping():
+    assert by_modality("null", ["ct", "mri"], "intensity_range") == {"ct": None, "mri": None}
+    assert by_modality({"ct": [0, 1], "mri": "null"}, ["mri"], "intensity_range") == {"mri": None}
+    with pytest.raises(ValueError, match=r"intensity_range: no entry for modality 'pet' \(found \['ct'\]\)"):
+        by_modality({"ct": None}, ["ct", "pet"], "intensity_range")

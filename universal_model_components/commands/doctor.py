@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `doctor`: checks a whole set-up and says what a training run would do, without starting anything.
+
+It reads the bundle's own JSON by MONAI's `ConfigParser`, with the same overrides as a run, and works for every bundle:
+what the data are is told by the network that the bundle trains.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+from torch import nn
+
+from ..imaging.reading import read_header
+from ..imaging.resampling import resampled_shape
+from ..tasks.checks import ERROR, FINE, WARNING, Finding, check_candidates, check_datalist
+from ..tasks.segmentation_data import read_cases
+from ..tasks.settings import check_settings
+from ..utils.settings import to_bool, to_optional
+from ..weights.coverage import percent
+from ..weights.loading import load_pretrained
+from .machine import BYTES_A_PARAMETER, LOGS, check_device, check_disk, check_memory, check_packages
+from .pretraining_checks import check_folder, check_store
+
+CONFIGS = ("train", "evaluate", "inference", "multi_gpu_train", "metadata")
+OTHERS = ("configs/logging.conf", "docs/README.md", "docs/data_license.txt", "LICENSE", "large_files.yml")
+PRETRAINING, SEGMENTATION = "UniversalModel", "SegmentationModel"
+
+
+def doctor(
+    bundle: str,
+    dataset_dir: str | None = None,
+    datalist: str | None = None,
+    pretrained_weights: str | None = None,
+    voxels: bool = True,
+    **settings: Any,
+) -> None:
+    """Check a set-up: bundle, data, weights, disk, memory, device; and say what training would do.
+
+    One line a finding: `error` would stop a training, `warning` would not, `ok` is as it should be.
+
+    Args:
+        bundle: folder of a bundle.
+        dataset_dir: folder of the data, as for training.
+        datalist: JSON, as for training.
+        pretrained_weights: file, as for training.
+        voxels: read every scan and mask (false: their headers alone, which is what training itself checks first).
+        settings: any other top-level key of the bundle's configs, as for training: --bundle_root, --features, …
+
+    Raises:
+        SystemExit: with exit code 1 when there is an error.
+    """
+    given = {"dataset_dir": dataset_dir, "datalist": datalist, "pretrained_weights": pretrained_weights}
+    settings |= {key: value for key, value in given.items() if value is not None}
+    findings = []
+    for finding in examine(bundle, settings, to_bool(voxels, "voxels")):
+        print(finding, flush=True)
+        findings.append(finding)
+    errors, warnings = (sum(finding.level == level for finding in findings) for level in (ERROR, WARNING))
+    print(f"doctor: {errors} errors, {warnings} warnings: training would {'stop' if errors else 'run'}")
+    if errors:
+        raise SystemExit(1)
+
+
+def examine(bundle: str | Path, settings: Mapping[str, Any], voxels: bool = True) -> Iterator[Finding]:
+    """Yield what `doctor` prints; the plan comes last, and only where nothing would stop it."""
+    folder = Path(bundle)
+    contents: dict[str, Any] = {}
+    findings = list(_check_files(folder, contents))
+    yield from findings
+    if "train" not in contents:
+        return
+    parser = ConfigParser()
+    parser.read_config(str(folder / "configs/train.json"))
+    parser.update(
+        {"bundle_root": str(folder), **{key: v for key, v in settings.items() if _has(parser, key.split("::")[0])}}
+    )
+    network: list[nn.Module] = []
+    for check in (
+        check_packages(contents.get("metadata", {})),
+        _check_settings(parser, contents, settings, network),
+        _check_data(parser, voxels),
+        check_candidates(settings["candidates"], parser.get_parsed_content("dataset_dir"))
+        if "candidates" in settings
+        else (),
+        _check_weights(parser, network),
+        _check_machine(parser, network),
+    ):
+        for finding in check:
+            findings.append(finding)
+            yield finding
+    if not any(finding.level == ERROR for finding in findings):
+        yield _plan(parser, network[0])
+
+
+def _check_files(folder: Path, contents: dict[str, Any]) -> Iterator[Finding]:
+    """Read the configs into `contents`."""
+    if not folder.is_dir():
+        yield Finding(ERROR, f"bundle: {folder} is no folder: give one of bundles/")
+        return
+    for name in CONFIGS:
+        file = folder / "configs" / f"{name}.json"
+        try:
+            contents[name] = json.loads(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            yield Finding(
+                ERROR if name in ("train", "metadata") else WARNING, f"{file}: {error.strerror}: fetch it again"
+            )
+        except ValueError as error:
+            yield Finding(ERROR, f"{file}: not valid JSON ({error}): correct it, or fetch it again")
+    missing = [name for name in OTHERS if not (folder / name).is_file()]
+    if missing:
+        yield Finding(WARNING, f"bundle: {folder} lacks {', '.join(missing)}: fetch the whole bundle")
+    elif len(contents) == len(CONFIGS):
+        yield Finding(FINE, f"bundle: {folder} is complete")
+
+
+def _check_settings(
+    parser: ConfigParser, contents: Mapping[str, Any], settings: Mapping[str, Any], network: list[nn.Module]
+) -> Iterator[Finding]:
+    """Check keys and values, and put the network that they make into `network`."""
+    known = {key.removeprefix("+").split("::")[0] for content in contents.values() for key in content}
+    for key in settings:
+        if key != "bundle_root" and key.split("::")[0] not in known:
+            yield Finding(ERROR, f"{key}: no config of the bundle has this key: see its README for the right name")
+    part = {key: parser[key] for key in ("features", "patch_size")}  # pre-training's own checks come with its data
+    try:
+        check_settings(parser.get_parsed_content("checked") if _has(parser, "checked") else part)
+    except ValueError as error:
+        yield Finding(ERROR, str(error))
+        return
+    epochs, interval = parser.get_parsed_content("epochs"), parser.get_parsed_content("val_interval")
+    if interval > epochs:
+        yield Finding(ERROR, f"val_interval: {interval} is more than the {epochs} epochs: no model would be written")
+    try:
+        network.append(parser.get_parsed_content("network_def"))
+    except Exception as error:  # whatever a constructor raises, MONAI wraps
+        yield Finding(ERROR, f"network_def: {_root(error)}")
+
+
+def _check_data(parser: ConfigParser, voxels: bool) -> Iterator[Finding]:
+    root, kind = str(parser.get_parsed_content("dataset_dir")), _kind(parser)
+    if kind == PRETRAINING:
+        modalities = parser.get_parsed_content("modalities")
+        yield from check_store(parser.get_parsed_content("cube_store"), modalities)
+        if Path(root).is_dir():  # training needs the cubes alone
+            yield from check_folder(root, modalities)
+        return
+    if not Path(root).is_dir():
+        yield Finding(ERROR, f"dataset_dir: {root} is not a folder: give the one that the datalist's paths start from")
+        return
+    try:
+        yield from check_datalist(
+            parser.get_parsed_content("datalist"),
+            root,
+            segmentation=kind == SEGMENTATION,
+            label_values=parser.get_parsed_content("label_values") if _has(parser, "label_values") else None,
+            intensity_range=parser.get_parsed_content("intensity_range"),
+            intensity_scale=parser.get_parsed_content("intensity_scale"),
+            voxels=voxels,
+        )
+    except ValueError as error:  # a setting, such as label_values
+        yield Finding(ERROR, str(error))
+
+
+def _check_weights(parser: ConfigParser, network: list[nn.Module]) -> Iterator[Finding]:
+    """Load the weights into the network that nobody will train."""
+    if not _has(parser, "pretrained_weights") or not network:
+        return
+    source = to_optional(parser.get_parsed_content("pretrained_weights"))
+    if source is None:
+        yield Finding(FINE, "pretrained_weights: none given, the network would start from scratch")
+        return
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            coverage = load_pretrained(network[0], source, parser.get_parsed_content("minimum_coverage"))
+    except (OSError, ValueError) as error:
+        yield Finding(ERROR, str(error))
+        return
+    assert coverage is not None
+    shares = [f"{part.name} {percent(part.share)}" for part in coverage.parts.values() if part.share is not None]
+    yield Finding(FINE, f"pretrained_weights: {source} fills {', '.join(shares)} of the network")
+
+
+def _check_machine(parser: ConfigParser, network: list[nn.Module]) -> Iterator[Finding]:
+    yield check_device(parser.get_parsed_content("device"), parser.get_parsed_content("features"))
+    parameters = sum(tensor.numel() for part in network for tensor in part.parameters())
+    yield check_disk(parser.get_parsed_content("ckpt_dir"), BYTES_A_PARAMETER * parameters, "ckpt_dir")
+    yield check_disk(parser.get_parsed_content("output_dir"), LOGS, "output_dir")
+    voxels = _voxels(parser) if _has(parser, "cache_rate") or _has(parser, "cache_dir") else 0.0
+    if voxels and _has(parser, "cache_rate"):  # image and label in float32
+        needed = 8 * voxels * float(parser.get_parsed_content("cache_rate"))
+        yield check_memory(needed, "the cache of normalized cases", "give a smaller cache_rate")
+    if voxels and _has(parser, "cache_dir"):  # two bytes a voxel, before compression
+        yield check_disk(parser.get_parsed_content("cache_dir"), 2 * voxels, "cache_dir")
+    checkpoint = Path(parser.get_parsed_content("ckpt_dir")) / "checkpoint.pt"
+    resume = to_bool(parser.get_parsed_content("resume"), "resume")
+    if checkpoint.is_file() != resume:
+        found = "no checkpoint there, training would start anew" if resume else "there already, it would be replaced"
+        yield Finding(WARNING, f"resume: {str(resume).lower()}, {checkpoint}: {found}")
+
+
+def _voxels(parser: ConfigParser) -> float:
+    """Count the voxels of all training and validation scans at the spacing of the network; 0 when that is unknown."""
+    spacing, total = to_optional(parser.get_parsed_content("spacing")), 0.0
+    places = parser.get_parsed_content("datalist"), parser.get_parsed_content("dataset_dir")
+    with contextlib.suppress(SystemExit, ValueError):  # named by `_check_data`
+        for split in ("training", "validation"):
+            for case in read_cases(*places, split, keys=("image",)):
+                shape, source = read_header(case["image"])
+                total += math.prod(resampled_shape(shape, source, source if spacing is None else spacing))
+    return total
+
+
+def _plan(parser: ConfigParser, network: nn.Module) -> Finding:
+    """Say what training would do; the datasets are made, but nothing is read into a cache."""
+    if _has(parser, "cache_rate"):
+        parser["cache_rate"] = 0.0
+    try:
+        training, validation = (parser.get_parsed_content(f"{part}::dataset") for part in ("train", "validate"))
+        steps = len(parser.get_parsed_content("train::sampler"))
+    except (Exception, SystemExit) as error:
+        return Finding(ERROR, f"train: {_root(error).removeprefix('train: ')}")
+    epochs, batch = parser.get_parsed_content("epochs"), parser.get_parsed_content("batch_size")
+    return Finding(
+        FINE,
+        f"plan: {len(training.data)} training cases ({len(training)} samples), {len(validation.data)} validation cases "
+        f"({len(validation)}); {steps} steps of {batch} an epoch, {epochs} epochs, {steps * epochs} steps in all; "
+        f"{sum(tensor.numel() for tensor in network.parameters()) / 1e6:.2f} million parameters",
+    )
+
+
+def _has(parser: ConfigParser, key: str) -> bool:
+    return key in dict(parser.config or {})  # type: ignore[arg-type]
+
+
+def _kind(parser: ConfigParser) -> str:
+    return str(parser["network_def"]["_target_"]).rsplit(".", 1)[-1]
+
+
+def _root(error: BaseException) -> str:
+    """Return the message of what MONAI's parser wrapped, in one line."""
+    while error.__cause__ is not None and not isinstance(error, SystemExit):
+        error = error.__cause__
+    return " ".join(str(error).split())[:300] or type(error).__name__

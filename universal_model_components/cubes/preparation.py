@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From scans on disk to the store of cubes: the run that prepare.json starts.
+
+It lists the cases, has each prepared (`cases.prepare_case`) in parallel, and says what was made and what was wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from ..datalists.reader import SPLITS
+from ..datalists.sources import Source, read_sources
+from ..evaluation.store_report import write_store_report
+from ..imaging.hdf5 import case_file
+from ..utils.cluster import cluster_threads, run_on_cluster
+from ..utils.files import remove_orphans, write_json
+from ..utils.parallel import run_parallel, usable_cores
+from ..utils.settings import to_bool, to_optional
+from .cases import prepare_case, skipped
+from .planning import count_table, print_plan
+from .recipe import SCALES, Recipe, make_recipe
+from .store import close_store, open_store
+
+
+def prepare_cubes(
+    dataset_dir: str | None,
+    cube_store: str,
+    modalities: Sequence[str] = ("ct", "mri"),
+    recipe: Mapping[str, Any] | None = None,
+    datalist: str | Sequence[str] | None = None,
+    groups: str | None = None,
+    validation_fraction: float = 0.2,
+    num_workers: int | None = None,
+    scheduler: str | None = None,
+    strict: bool | str = False,
+    plan: bool | str = False,
+    default_dir: str | None = None,
+) -> dict[str, Any]:
+    """Fill a store of cubes from a folder of scans, or from datalists; the whole of prepare.json.
+
+    Args:
+        dataset_dir: folder of scans, with a sub-folder for each modality unless a datalist is given; None is each
+            datalist's own `root`.
+        cube_store: folder to fill; finished cases in it are kept.
+        modalities: names, in the order of their labels.
+        recipe: settings of `Recipe`; its seed also draws the split.
+        datalist: MONAI datalist, or several; None makes one of the folder. A split that is drawn here (also for a
+            datalist without `validation`) is one of the usable scans, and is written into the store. A list `test` is
+            left alone.
+        groups: CSV that names each scan's patient, see `folder.read_groups`.
+        validation_fraction: share of each modality's patients that validates.
+        num_workers: processes; None is one for each core, 0 works in this process.
+        scheduler: address of a Dask scheduler, whose workers do the work instead; paths must mean the same to them.
+        strict: exit non-zero when anything at all was wrong (after the good scans were prepared).
+        plan: print what would be made, and write nothing.
+        default_dir: a `dataset_dir` that nobody chose: a datalist's own `root` goes before it.
+
+    Returns:
+        What was also written to store.json.
+
+    Raises:
+        SystemExit: with one line, when settings are wrong, the disk is full, or a modality has no training case left.
+    """
+    with _one_line_errors():
+        modalities = [modalities] if isinstance(modalities, str) else list(modalities)
+        strict, plan = to_bool(strict, "strict"), to_bool(plan, "plan")
+        datalist, groups, dataset_dir = map(to_optional, (datalist, groups, dataset_dir))
+        made = make_recipe(recipe or {}, modalities)
+        sources, problems = read_sources(
+            datalist, dataset_dir, default_dir, modalities, groups, made.seed, validation_fraction
+        )
+        cases = [case for source in sources for case in source.cases()]
+        scheduler = to_optional(scheduler)
+        number = cluster_threads(scheduler) if scheduler else _number(to_optional(num_workers))
+        _announce(sources, problems)
+        if plan:
+            return print_plan(cases, made, min(number, len(cases)), problems)
+        open_store(cube_store, made.to_dict())
+        results = _run(_work(cases, made, cube_store, number, scheduler), len(cases), problems)
+        for folder in (Path(cube_store), Path(cube_store) / "cases"):
+            remove_orphans(folder)
+        good = {result["case"] for result in results if result["status"] != "skipped"}
+        sources = [source.keep(good, validation_fraction, made.seed) for source in sources]
+        _write_drawn(cube_store, sources)
+        index = _index(sources, results, problems)
+        close_store(cube_store, index)
+        page = write_store_report(cube_store)
+    _report(index, results, cube_store, made)
+    print(f"report: {page}")
+    _check_enough(index, modalities, strict, validation_fraction)
+    return index
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Turn what may go wrong into an exit with one line; the cause stays attached for whoever calls from Python."""
+    try:
+        yield
+    except (ValueError, ChildProcessError) as error:
+        raise SystemExit(f"prepare: {error}") from error
+    except OSError as error:
+        reason = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error
+        raise SystemExit(f"prepare: {reason}; finished cases are kept, run again to go on") from error
+    except KeyboardInterrupt:
+        raise SystemExit("prepare: interrupted: run again to go on, finished cases are kept") from None
+
+
+def _number(num_workers: Any) -> int:
+    if num_workers is None:
+        return usable_cores()
+    if not isinstance(num_workers, int) or num_workers < 0:
+        raise ValueError(f"num_workers: {num_workers!r} is not a number of processes: give 0 or more, or null")
+    return num_workers
+
+
+def _announce(sources: Sequence[Source], problems: Sequence[str]) -> None:
+    """Say which sets there are, what is left alone in them, and what was wrong with their lists."""
+    for source in sources:
+        held, count = len(source.held_out()), sum(1 for _ in source.cases())
+        alone = f"; {held} test cases are left alone, they never become cubes" if held else ""
+        print(f"set {source.name!r}: {count} cases in {source.root}{alone}", flush=True)
+    for problem in problems:
+        print(problem, flush=True)
+
+
+def _work(
+    cases: Sequence[Mapping[str, Any]], recipe: Recipe, cube_store: str, workers: int, scheduler: str | None
+) -> Iterator[dict[str, Any]]:
+    """Have every case prepared, by processes of this machine or by a cluster, and yield the results as they come."""
+    if scheduler is None:
+        calls = [(case, recipe, cube_store) for case in cases]
+        return run_parallel(prepare_case, calls, min(workers, len(cases)))
+    store = os.path.abspath(cube_store)
+    calls = [({**case, "file": os.path.abspath(case["file"])}, recipe, store) for case in cases]
+    return run_on_cluster(
+        prepare_case, calls, scheduler, store, lambda call, why: skipped(call[0], f"{call[0]['file']}: {why}")
+    )
+
+
+def _run(work: Iterator[dict[str, Any]], total: int, problems: list[str]) -> list[dict[str, Any]]:
+    """Take the results; name what is wrong when it is found, and collect it in `problems`."""
+    results = []
+    for result in tqdm(work, "prepare", total, unit="scan", mininterval=1):
+        for line in [*result["notes"], *([result["problem"]] if result["problem"] else [])]:
+            tqdm.write(line)
+        problems += [result["problem"]] if result["problem"] else []
+        results.append(result)
+    return results
+
+
+def _write_drawn(cube_store: str, sources: Sequence[Source]) -> None:
+    """Keep the splits that were drawn here beside the cubes."""
+    for source in sources:
+        if source.drawn:
+            safe = re.sub(r"[^A-Za-z0-9._-]+", "_", source.name)
+            name = "datalist.json" if len(sources) == 1 else f"datalist_{safe}.json"
+            write_json(Path(cube_store) / name, {**source.listed, "root": source.root})
+
+
+def _index(sources: Sequence[Source], results: Sequence[Mapping[str, Any]], problems: Sequence[str]) -> dict[str, Any]:
+    """Return what store.json says besides the recipe: sets, the cases of each split, problems."""
+    counts = {result["case"]: result["counts"] for result in results}
+    entries: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
+    for case in (case for source in sources for case in source.cases()):
+        kept = {key: case[key] for key in ("case", "modality", "group", "set")}
+        entries[case["split"]].append(kept | {"counts": counts[case["case"]]})
+    sets = {source.name: source.summary() for source in sources}
+    return {"splits": entries, "sets": sets, "problems": list(problems)}
+
+
+def _report(index: Mapping[str, Any], results: Sequence[Mapping[str, Any]], cube_store: str, recipe: Recipe) -> None:
+    rows = [{**case, "split": split} for split, cases in index["splits"].items() for case in cases]
+    status = Counter(result["status"] for result in results)
+    size = sum(case_file(cube_store, row["case"]).stat().st_size for row in rows)
+    print(count_table(rows))
+    print(f"{cube_store}: {len(rows)} cases ({status['made']} made, {status['kept']} kept from before), ", end="")
+    print(f"{sum(sum(row['counts']) for row in rows)} cubes, {size / 1e6:.3g} MB; ", end="")
+    print(f"{sum(result['airy'] for result in results)} cubes are almost all air after all draws")
+    for scale, name in enumerate(SCALES):
+        without = sum(not row["counts"][scale] for row in rows) if recipe.cubes_per_volume[name] else 0
+        if without:
+            print(f"scale {name!r} skipped for {without} scans: a side of its crop is under {recipe.minimum_crop:g} mm")
+    for problem in index["problems"]:
+        print(f"wrong: {problem}")
+
+
+def _check_enough(index: Mapping[str, Any], modalities: Sequence[str], strict: bool, fraction: float) -> None:
+    """Stop when a modality has no training case, or with `strict` when anything was wrong; warn of no validation."""
+    count = {split: Counter(case["modality"] for case in cases) for split, cases in index["splits"].items()}
+    where = ", ".join(found["root"] for found in index["sets"].values())
+    lacking = [name for name in modalities if not count["training"][name]]
+    if lacking:
+        raise SystemExit(f"prepare: no training case of {lacking[0]!r} left in {where}: add scans or change modalities")
+    if strict and index["problems"]:
+        raise SystemExit(f"prepare: {len(index['problems'])} problems, listed above, and strict is true: mend them")
+    for name in modalities:
+        if fraction and not count["validation"][name]:
+            print(f"no validation case of {name!r} in {where}: add scans of another patient")

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recipe of a store: everything that decides what a cube looks like, checked, named and stored with every case."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ..utils.settings import by_modality, to_bool, to_optional
+
+SCALES = ("large", "medium", "small")  # the position is the label
+BY_MODALITY = ("intensity_range", "intensity_scale", "foreground_crop")
+NUMBERS = {"seed": True, "minimum_crop": False, "air_threshold": False, "air_share": False, "air_tries": True}  # whole?
+RECIPE_VERSION = 1  # raised whenever the same recipe would make other cubes
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what a cube looks like; it is stored with every case.
+
+    Args:
+        seed: of the crops' places.
+        spacing: of the volume that crops are cut from, mm.
+        patch_size: voxels of a cube.
+        intensity_range: by modality, the window (HU for CT) or None for the volume's own range.
+        intensity_scale: by modality, "range" (divide by the window) or "volume" (by own minimum and maximum).
+        foreground_crop: by modality, whether to crop to the body first.
+        minimum_crop: mm; a scale whose crop has a shorter side is skipped for that scan.
+        cubes_per_volume: by scale, how many crops of one volume.
+        set_factor: by set, how many times as many (Table I: twice in LiTS2017 and MSD heart).
+        air_threshold: a voxel under this, in [0, 1], is air.
+        air_share: a crop with a larger share of air is drawn again; None or 0 accepts every crop.
+        air_tries: draws for each crop; when all are airy, the least airy is taken.
+        antialias: low-pass crops that shrink.
+
+    Raises:
+        ValueError: when a value makes no sense; one line, naming the key.
+    """
+
+    seed: int = 0
+    spacing: Sequence[float] = (1.0, 1.0, 1.0)
+    patch_size: Sequence[int] = (64, 64, 32)
+    intensity_range: Mapping[str, Sequence[float] | None] = field(
+        default_factory=lambda: {"ct": (-1000, 1000), "mri": (0, 4000)}
+    )
+    intensity_scale: Mapping[str, str] = field(default_factory=lambda: {"ct": "range", "mri": "volume"})
+    foreground_crop: Mapping[str, bool] = field(default_factory=lambda: {"ct": False, "mri": True})
+    minimum_crop: float = 8.0
+    cubes_per_volume: Mapping[str, int] = field(default_factory=lambda: {"large": 16, "medium": 16, "small": 32})
+    set_factor: Mapping[str, int] = field(default_factory=lambda: {"lits2017": 2, "msd_heart": 2})
+    air_threshold: float = 0.05
+    air_share: float | None = 0.95
+    air_tries: int = 20
+    antialias: bool = True
+
+    def __post_init__(self) -> None:
+        for key, whole in NUMBERS.items():
+            value = getattr(self, key)
+            if not _is_number(value, whole) and not (key == "air_share" and value is None):
+                raise ValueError(f"{key}: {value!r} is not a {'whole ' if whole else ''}number")
+        for key, whole in (("spacing", False), ("patch_size", True)):
+            value = getattr(self, key)
+            if not _are_numbers(value, 3, whole) or min(value) <= 0:
+                raise ValueError(f"{key}: {value!r} is not three positive numbers")
+        for name, window in self.intensity_range.items():
+            if window is not None and not (_are_numbers(window, 2) and window[0] < window[1]):
+                raise ValueError(f"intensity_range: {window!r} of {name!r} is neither [low, high] nor null")
+        for name, scale in self.intensity_scale.items():
+            if scale not in ("range", "volume"):
+                raise ValueError(f"intensity_scale: {scale!r} of {name!r} is neither 'range' nor 'volume'")
+        counts = self.cubes_per_volume
+        whole = isinstance(counts, Mapping) and all(_is_number(n, True) and n >= 0 for n in counts.values())
+        if not whole or set(counts) != set(SCALES):
+            raise ValueError(f"cubes_per_volume: {counts!r} does not give a number for each of {list(SCALES)}")
+        factors = self.set_factor
+        if not isinstance(factors, Mapping) or not all(_is_number(n, True) and n > 0 for n in factors.values()):
+            raise ValueError(f"set_factor: {factors!r} does not give sets whole numbers of at least 1")
+        if not sum(counts.values()):
+            raise ValueError("cubes_per_volume: all numbers are 0: ask for some cubes")
+        if self.air_share is not None and not 0 <= self.air_share <= 1:
+            raise ValueError(f"air_share: {self.air_share!r} is not within 0 and 1")
+        if self.air_tries < 1:
+            raise ValueError(f"air_tries: {self.air_tries!r} is less than 1")
+
+    def cubes_of(self, name: str) -> list[int]:
+        """Return how many crops each of `SCALES` has in a volume of the set of that name."""
+        return [self.cubes_per_volume[scale] * self.set_factor.get(name, 1) for scale in SCALES]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the recipe and its version as plain JSON values."""
+        return json.loads(json.dumps({"version": RECIPE_VERSION, **asdict(self)}, sort_keys=True))
+
+
+def _is_number(value: Any, whole: bool = False) -> bool:
+    """Tell numbers from strings, from NaN and from booleans, which Python counts as integers."""
+    return isinstance(value, int if whole else (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _are_numbers(value: Any, count: int, whole: bool = False) -> bool:
+    return isinstance(value, Sequence) and len(value) == count and all(_is_number(item, whole) for item in value)
+
+
+def recipe_id(recipe: Mapping[str, Any]) -> str:
+    """Return a short name of a recipe: equal recipes have equal names."""
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def make_recipe(recipe: Mapping[str, Any], modalities: Sequence[str]) -> Recipe:
+    """Make a recipe of settings as the command line gives them.
+
+    Raises:
+        ValueError: when a setting is unknown, lacks a modality or makes no sense.
+    """
+    settings = dict(recipe)
+    for key in BY_MODALITY:
+        if key in settings:
+            given = settings[key] if isinstance(settings[key], Mapping) else {}
+            settings[key] = {**given, **by_modality(settings[key], modalities, key)}
+    if "foreground_crop" in settings:
+        crops = settings["foreground_crop"].items()
+        settings["foreground_crop"] = {name: to_bool(crop, "foreground_crop") for name, crop in crops}
+    if "antialias" in settings:
+        settings["antialias"] = to_bool(settings["antialias"], "antialias")
+    if "air_share" in settings:
+        settings["air_share"] = to_optional(settings["air_share"])
+    try:
+        made = Recipe(**settings)
+    except TypeError as error:
+        raise ValueError(f"recipe: {error}") from error
+    for key in BY_MODALITY:  # also where the default was taken: it knows CT and MRI only
+        by_modality(getattr(made, key), modalities, key)
+    return made

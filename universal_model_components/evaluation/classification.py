@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The evaluation of a classifier, as a handler of MONAI's evaluator: a row a sample, a summary, pictures."""
+
+from __future__ import annotations
+
+import csv
+import heapq
+import io
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Events
+from torch import nn
+
+from ..figures.charts import draw_confusion, draw_cubes, draw_roc
+from ..utils.files import write_atomically
+from ..utils.versions import versions
+from ..weights.loading import load_weights
+from .classification_metrics import NAMES, summarize
+
+logger = logging.getLogger(__name__)
+
+COORDINATES = ("coordX", "coordY", "coordZ")
+MISTAKES = 6  # cubes in the picture
+
+
+class ClassificationReport:
+    """Collect an evaluator's answers; write evaluation.csv and .json, roc.png, confusion.png and mistakes.png.
+
+    Args:
+        output_dir: where the files go.
+        threshold: a sample counts as positive from this probability on.
+        bootstrap: resamples for the AUC's interval.
+        seed: of the bootstrap.
+        split: name of the evaluated list, for the report.
+        names: of the two classes, for the charts.
+        origin: what the report says about where the figures are from, such as the weights' file.
+
+    Raises:
+        FloatingPointError: at the end of the evaluation, when a probability is not finite.
+        OSError: when a file cannot be written; what was there before is kept.
+    """
+
+    def __init__(
+        self,
+        output_dir: str,
+        threshold: float = 0.5,
+        bootstrap: int = 1000,
+        seed: int = 0,
+        split: str = "test",
+        names: Sequence[str] = NAMES,
+        origin: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.output_dir, self.names, self.split = Path(output_dir), list(names), split
+        self.settings = {"threshold": float(threshold), "repeats": int(bootstrap), "seed": int(seed)}
+        self.origin = dict(origin or {})
+        self.rows: list[dict[str, Any]] = []
+        self.mistakes: list[tuple[float, int, Any]] = []  # (how wrong, row, cube), the worst few
+        self.summary: dict[str, Any] = {}
+
+    def attach(self, engine: Any) -> None:
+        """Collect every batch of `engine`, whose postprocessing makes probabilities; write when it has ended."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        engine.add_event_handler(Events.COMPLETED, self._write)
+
+    def _start(self) -> None:
+        self.rows, self.mistakes = [], []
+
+    def _collect(self, engine: Any) -> None:
+        for item, answer in zip(engine.state.batch, engine.state.output, strict=True):
+            row: dict[str, Any] = {"case": str(item["case"]), "group": str(item["group"])}
+            if "position" in item:
+                row |= {"seriesuid": item["seriesuid"]}
+                row |= dict(zip(COORDINATES, item["position"].tolist(), strict=True))
+            probability, label = float(answer["pred"][1]), int(answer["label"])
+            row |= {"label": label, "probability": probability}
+            row["predicted"] = int(probability >= self.settings["threshold"])
+            if row["predicted"] != label:
+                cube = answer["image"][0].float().cpu().numpy()
+                mistake = abs(label - probability), len(self.rows), cube
+                self.mistakes = heapq.nlargest(MISTAKES, [*self.mistakes, mistake])
+            self.rows.append(row)
+
+    def _write(self) -> None:
+        summary = summarize(self.rows, **self.settings)  # type: ignore[arg-type]
+        self.summary = {"split": self.split, **self.origin, **summary, "versions": versions()}
+        text = io.StringIO()
+        columns = list(dict.fromkeys(name for row in self.rows for name in row))
+        table = csv.DictWriter(text, columns, lineterminator="\n")
+        table.writeheader()
+        table.writerows(self.rows)
+        content = json.dumps(self.summary, indent=2, allow_nan=False) + "\n"
+        write_atomically(self.output_dir / "evaluation.csv", lambda path: path.write_text(text.getvalue()))
+        write_atomically(self.output_dir / "evaluation.json", lambda path: path.write_text(content))
+        draw_roc(self.rows, summary, self.output_dir / "roc.png")
+        draw_confusion(summary, self.names, self.output_dir / "confusion.png")
+        self._draw_mistakes(self.output_dir / "mistakes.png")
+        logger.info("evaluation in %s: %s", self.output_dir, describe(summary))
+        for problem in summary["problems"]:
+            logger.warning("evaluation: %s", problem)
+
+    def _draw_mistakes(self, file: Path) -> None:
+        """Draw the samples that the model was most wrong about, the worst first; no picture when it made no mistake."""
+        file.unlink(missing_ok=True)
+        if self.mistakes:
+            rows = [self.rows[place] for _, place, _ in self.mistakes]
+            titles = [f"{row['case'][-40:]}: {self.names[row['label']]}, {row['probability']:.3f}" for row in rows]
+            cubes = [cube for *_, cube in self.mistakes]
+            draw_cubes(cubes, titles, file, "true class and probability of the positive one")
+
+
+def describe(summary: Mapping[str, Any]) -> str:
+    """Put a summary into one line."""
+
+    def shown(value: float | None) -> str:
+        return "none" if value is None else f"{value:.3f}"
+
+    interval = summary["auc_interval"]
+    between = f" ({shown(interval[0])} to {shown(interval[1])})" if interval else ""
+    rates = ", ".join(f"{name} {shown(summary[name])}" for name in ("accuracy", "sensitivity", "specificity"))
+    counts = f"{summary['positives']} positives and {summary['negatives']} negatives of {summary['patients']} patients"
+    return f"{counts}, AUC {shown(summary['auc'])}{between}; at {summary['threshold']:g}: {rates}"
+
+
+def run_classification_evaluation(evaluator: Any, network: nn.Module, weights: str) -> None:
+    """Load a model and run an evaluator that has a `ClassificationReport`; the whole of an evaluate.json.
+
+    Raises:
+        SystemExit: with one line, when the weights do not fit, the model's answer is not finite, or a file cannot be
+            read or written.
+    """
+    try:
+        load_weights(network, weights)
+        evaluator.run()
+    except (OSError, ValueError, FloatingPointError) as error:
+        raise SystemExit(f"evaluate: {str(error).strip().splitlines()[-1]}") from error

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How well corrupted cubes are restored, cube by cube, beside two answers that need no network.
+
+These are the corrupted cube itself, and the cube's mean, which is the best constant.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+MEASURES = ("restored_mse", "corrupted_mse", "constant_mse", "mean_matched_mse", "psnr")
+LEAST_MSE = 1e-10  # a PSNR of 100 dB stands for a perfect restoration
+
+
+def restore(network: nn.Module, corrupted: Tensor) -> Tensor:
+    """Restore corrupted cubes with the encoder and decoder of a `UniversalModel`, whatever its `outputs`.
+
+    Shape:
+        (B, C, H, W, D) → the same, float32 in [0, 1].
+    """
+    return torch.sigmoid(network.decoder(network.encoder(corrupted)).float())  # type: ignore[operator]
+
+
+def measure_cubes(restored: Tensor, corrupted: Tensor, target: Tensor) -> dict[str, list[float]]:
+    """Measure every cube: mean squared errors over its voxels, and PSNR for a peak of 1.
+
+    The best constant is told the original's mean, which bent intensities hide from the network; "mean_matched" is the
+    restored cube when it is told the mean too: moved by one number, so that its mean is the original's.
+
+    Args:
+        restored: the network's answer.
+        corrupted: what the network was given: the answer of doing nothing.
+        target: the original; its mean is the best constant answer.
+
+    Shape:
+        three times (B, C, H, W, D) → for each of `MEASURES` a list of B numbers.
+    """
+    constant = target.mean(dim=(1, 2, 3, 4), keepdim=True)
+    mean_matched = restored - restored.mean(dim=(1, 2, 3, 4), keepdim=True) + constant
+    answers = dict(zip(MEASURES, (restored, corrupted, constant, mean_matched), strict=False))
+    errors = {name: (answer - target).square().flatten(1).mean(dim=1) for name, answer in answers.items()}
+    errors["psnr"] = -10 * errors["restored_mse"].clamp_min(LEAST_MSE).log10()
+    return {name: values.tolist() for name, values in errors.items()}
+
+
+@torch.no_grad()
+def measure_restoration(
+    network: nn.Module,
+    batches: Iterable[Mapping[str, Any]],
+    corruptions: Mapping[str, Callable[..., tuple[Tensor, Tensor]]],
+    device: torch.device | str = "cpu",
+) -> list[dict[str, Any]]:
+    """Corrupt and restore every cube in every way.
+
+    Args:
+        network: a `UniversalModel` in evaluation mode, on the device.
+        batches: of a `CubeDataset`.
+        corruptions: by kind, (cubes, seeds) → (corrupted, target).
+        device: where to compute.
+
+    Returns:
+        One row for each cube and kind: case, modality, scale (labels), kind and `MEASURES`.
+
+    Raises:
+        FloatingPointError: when a restored cube is not finite.
+    """
+    rows = []
+    for batch in batches:
+        cubes = batch["image"].to(device)
+        for kind, corruption in corruptions.items():
+            corrupted, target = corruption(cubes, seeds=batch["seed"])
+            measures = measure_cubes(restore(network, corrupted), corrupted, target)
+            if not all(map(math.isfinite, measures["restored_mse"])):
+                raise FloatingPointError(f"{kind}: restored cubes of {sorted(set(batch['case']))} are not finite")
+            for position, case in enumerate(batch["case"]):
+                labels = {name: int(batch[name][position]) for name in ("modality", "scale")}
+                values = {name: measures[name][position] for name in MEASURES}
+                rows.append({"case": case, "kind": kind, **labels, **values})
+    return rows
+
+
+def summarize(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Average rows of `measure_restoration` over the cubes.
+
+    Returns:
+        "cubes", `MEASURES`, and "ratio": the restored error over the smaller of the two others; the network has learned
+        something where it is below 1, and None where a constant is already perfect.
+    """
+    means = {name: float(np.mean([row[name] for row in rows])) for name in MEASURES}
+    best = min(means["corrupted_mse"], means["constant_mse"])
+    return {"cubes": len(rows), **means, "ratio": means["restored_mse"] / best if best > 0 else None}
+
+
+def by(rows: Sequence[Mapping[str, Any]], *names: str) -> dict[tuple[Any, ...], list[Mapping[str, Any]]]:
+    """Group rows by the values of some columns, in order of appearance."""
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in names), []).append(row)
+    return groups

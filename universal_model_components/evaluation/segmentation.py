@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluation of segmentations on each scan's own grid, against the label file as it is: the run of evaluate.json.
+
+A MONAI evaluator segments; its post-processing brings the mask back to the scan's grid and `OriginalLabeld` puts the
+label of the file beside it, so that MONAI's metric handlers and `SegmentationReport` measure the same two masks.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import zlib
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import ignite.distributed as idist
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+
+from ..figures.overlays import Overlay, draw_overlays
+from ..imaging.errors import ScanError, scan_error
+from ..imaging.geometry import grid_difference, spacing_of
+from ..imaging.labels import Labels
+from ..imaging.reading import read_scan
+from ..imaging.scan_files import stem
+from ..utils.files import write_atomically
+from ..utils.versions import versions
+from .segmentation_metrics import COUNTS, MEASURES, measure_masks, summarize_masks, telling_cases
+
+logger = logging.getLogger(__name__)
+
+COLUMNS = ("case", *MEASURES, "reference_ml", "predicted_ml", *COUNTS, "reason")
+PICTURES = ("best", "median", "worst")
+
+
+class OriginalLabeld(MapTransform):
+    """Replace a label, resampled or not, by the one in its file: own grid, values merged to foreground.
+
+    Args:
+        keys: `MetaTensor`s whose metadata name the file (`filename_or_obj`).
+        label_values: which values are foreground, see `labels.Labels`.
+        allow_missing_keys: pass over keys that are not there.
+
+    Raises:
+        ScanError: when the file cannot be read, or holds a value that is not expected; one line.
+    """
+
+    def __init__(self, keys: KeysCollection, label_values: Any = None, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.labels = Labels(label_values)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Read the files."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            file = _file_of(result[key], str(key))
+            voxels, affine = read_scan(file)
+            wide = torch.from_numpy(np.ascontiguousarray(voxels.astype(np.float32)))
+            mask = self.labels.merge(wide, file)[None]
+            result[key] = MetaTensor(mask, affine=torch.as_tensor(affine), meta={"filename_or_obj": file})
+        return result
+
+
+class SegmentationReport:
+    """Ignite handler that measures every case and leaves evaluation.csv, evaluation.json and overlays/*.png.
+
+    Args:
+        output_dir: where the files go; those of an earlier evaluation are replaced.
+        split: name of the evaluated list, for the report.
+        weights: file of the weights, for the report.
+        case_key: key of the case's id in a batch; where it is absent, the image's path is the id.
+        overlays: draw the best, the median and the worst case.
+
+    `engine.state.output` holds, for each case, "pred" (a mask) and "label" (a mask), `MetaTensor`s (1, H, W, D) on the
+    scan's own grid; `engine.state.batch` the "image" whose metadata name its file.
+
+    Raises:
+        ValueError: when prediction and label of a case lie on different grids, the prediction has several channels,
+            there is no case at all, or several processes evaluate.
+        OSError: when a file cannot be written; the message names it.
+    """
+
+    def __init__(
+        self,
+        output_dir: str,
+        split: str = "validation",
+        weights: str = "",
+        case_key: str = "case",
+        overlays: bool = True,
+    ) -> None:
+        self.output_dir, self.split, self.weights = Path(output_dir), split, str(weights)
+        self.case_key, self.overlays = case_key, overlays
+        self.rows: list[dict[str, Any]] = []
+        self.kept: list[tuple[str, bytes, bytes]] = []  # image file, and both masks packed to a hundredth of their size
+
+    def attach(self, engine: Engine) -> None:
+        """Measure each case of `engine`, and report at the end of its epoch."""
+        if idist.get_world_size() > 1:
+            raise ValueError("evaluate: several processes, expected one: run it without torchrun")
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._measure)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish)
+
+    def _start(self) -> None:
+        self.rows, self.kept = [], []
+
+    def _measure(self, engine: Engine) -> None:
+        batch, outputs = cast(Any, engine.state.batch), cast(Any, engine.state.output)
+        for item, output in zip(batch, outputs, strict=True):
+            image = _file_of(item["image"], "image")
+            case = str(item.get(self.case_key, stem(image)))
+            prediction, label = output["pred"], output["label"]
+            affine = _check_grids(case, prediction, label)
+            one, other = (torch.as_tensor(mask).cpu()[0] > 0.5 for mask in (prediction, label))
+            row = {"case": case, **measure_masks(one, other, spacing_of(affine))}
+            if row["reason"]:
+                logger.warning("%s: %s", case, row["reason"])
+            self.rows.append(row)
+            self.kept.append((image, _pack(other), _pack(one)))
+
+    def _finish(self, engine: Engine) -> None:
+        if not self.rows:
+            raise ValueError(f"evaluate: no case in {self.split!r}: give another split or datalist")
+        chosen = telling_cases(self.rows) if self.overlays else {}
+        origin = {"split": self.split, "weights": self.weights, "versions": versions()}
+        pictures = {name: self.rows[place]["case"] for name, place in chosen.items()}
+        summary = {**origin, **summarize_masks(self.rows), "pictures": pictures}
+        engine.state.metrics.update({name: summary[name]["mean"] for name in MEASURES if summary[name]["cases"]})
+        text = io.StringIO()
+        table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        table.writeheader()
+        table.writerows(self.rows)
+        content = json.dumps(summary, indent=2, allow_nan=False) + "\n"
+        write_atomically(self.output_dir / "evaluation.csv", lambda path: path.write_text(text.getvalue()))
+        write_atomically(self.output_dir / "evaluation.json", lambda path: path.write_text(content))
+        self._draw(chosen)
+        logger.info("evaluation of %s in %s:\n%s", self.split, self.output_dir, table_of(summary))
+
+    def _draw(self, chosen: Mapping[str, int]) -> None:
+        for name in PICTURES:
+            picture = self.output_dir / "overlays" / f"{name}.png"
+            if name not in chosen:
+                picture.unlink(missing_ok=True)  # of an earlier evaluation
+                continue
+            row, (file, *masks) = self.rows[chosen[name]], self.kept[chosen[name]]
+            image, affine = read_scan(file)
+            distance = "none" if row["hd95_mm"] is None else f"{row['hd95_mm']:.1f} mm"
+            title = f"{name}: {row['case']} · IoU {row['iou']:.3f} · Dice {row['dice']:.3f} · HD95 {distance}"
+            reference, prediction = (_unpack(mask, image.shape) for mask in masks)
+            draw_overlays([Overlay(image, reference, prediction, affine, title)], picture)
+
+
+def run_segmentation_evaluation(evaluator: Engine) -> None:
+    """Run an evaluator; a failure that its user can mend ends in one line.
+
+    Raises:
+        SystemExit: for a file that cannot be read or written, a scan or label that cannot be used, and whatever
+            `SegmentationReport` raises.
+    """
+    try:
+        evaluator.run()
+    except Exception as error:
+        cause = scan_error(error) or error  # MONAI wraps what a transform raises
+        if not isinstance(cause, (OSError, ValueError)):
+            raise
+        raise SystemExit(f"evaluate: {str(cause).removeprefix('evaluate: ')}") from error
+
+
+def table_of(summary: Mapping[str, Any]) -> str:
+    """Put a summary into lines for the log."""
+    lines = [f"{'measure':>12} {'mean':>9} {'sd':>9} {'median':>9} {'minimum':>9} {'maximum':>9} {'cases':>6}"]
+    for name in MEASURES:
+        figures = [summary[name][key] for key in ("mean", "sd", "median", "minimum", "maximum")]
+        cells = " ".join(f"{'-' if value is None else format(value, '.4f'):>9}" for value in figures)
+        lines.append(f"{name:>12} {cells} {summary[name]['cases']:6d}")
+    pooled = summary["pooled_iou"]
+    lines.append(f"{'pooled_iou':>12} {'-' if pooled is None else format(pooled, '.4f'):>9}")
+    lines += [f"not scored: {entry['case']}: {entry['reason']}" for entry in summary["not_scored"]]
+    return "\n".join(lines)
+
+
+def _check_grids(case: str, prediction: Any, label: Any) -> np.ndarray:
+    """Return the label's affine when both masks are one channel on its grid."""
+    if prediction.shape != label.shape or prediction.ndim != 4 or prediction.shape[0] != 1:
+        raise ValueError(
+            f"evaluate: {case}: prediction {tuple(prediction.shape)}, its label {tuple(label.shape)}, expected two "
+            "masks (1, H, W, D) on the scan's own grid: see validate::postprocessing"
+        )
+    one, other = (np.asarray(mask.affine.cpu(), dtype=np.float64).reshape(4, 4) for mask in (prediction, label))
+    message = grid_difference(other, one, tuple(label.shape[1:]))
+    if message:
+        raise ScanError(f"{case}: label: {message} of the prediction: repair the label's header")
+    return other
+
+
+def _file_of(tensor: Any, key: str) -> str:
+    name = (getattr(tensor, "meta", None) or {}).get("filename_or_obj")
+    if not name:
+        raise ValueError(f"evaluate: {key} does not say which file it is from, expected a MetaTensor of LoadImaged")
+    return str(name)
+
+
+def _pack(mask: torch.Tensor) -> bytes:
+    return zlib.compress(np.packbits(mask.numpy()).tobytes(), level=1)
+
+
+def _unpack(packed: bytes, shape: Sequence[int]) -> np.ndarray:
+    bits = np.unpackbits(np.frombuffer(zlib.decompress(packed), np.uint8), count=int(np.prod(shape)))
+    return bits.reshape(shape).astype(bool)

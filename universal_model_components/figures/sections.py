@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sections of the report in words, tables and pictures; each says so when what it needs is missing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import page as html
+from .pictures import draw_errors, draw_losses
+
+# name in the files → heading, what it does to a cube
+KINDS = {
+    "overall": ("All together", "The full mix that training uses."),
+    "nonlinear": ("Non-linear intensity", "A random curve bends the gray values, half of the time upside down."),
+    "shuffle": ("Local shuffling", "The voxels of thousands of small blocks change places within their block."),
+    "inner": ("Inner painting", "A few boxes inside the cube are replaced by noise."),
+    "outer": ("Outer painting", "Everything but a few windows is replaced by noise."),
+}
+_PROBES = {
+    "modality": "Can a linear classifier tell CT from MRI by the features? Adversarial training works against it.",
+    "scale": "Can it tell how large a piece of the body the cube shows? The scale classifier should make this easier.",
+}
+
+
+def _value(numbers: Mapping[str, Any], name: str) -> float:
+    value = numbers.get(name)
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def _number(value: float, digits: int = 4) -> str:
+    return f"{value:.{digits}f}" if math.isfinite(value) else "–"
+
+
+def _duration(seconds: float) -> str:
+    if not math.isfinite(seconds):
+        return "–"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"
+
+
+def better(numbers: Mapping[str, Any]) -> bool | None:
+    """Whether the restored cubes are nearer to the originals than both rivals are; None when it was not measured."""
+    restored, *rivals = (_value(numbers, f"{name}_mse") for name in ("restored", "corrupted", "constant"))
+    if not all(map(math.isfinite, (restored, *rivals))):
+        return None
+    return restored < min(rivals)
+
+
+def _ordered(restoration: Mapping[str, Any]) -> list[str]:
+    return [k for k in KINDS if k in restoration] + [k for k in restoration if k not in KINDS]
+
+
+def _name(kind: str) -> str:
+    return KINDS[kind][0] if kind in KINDS else kind
+
+
+def outcome(
+    restoration: Mapping[str, Any],
+    evaluation: Mapping[str, Any],
+    rows: Sequence[Mapping[str, float]],
+    timings: Sequence,
+) -> str:
+    """Whether restoration worked, in a sentence, a table and bars."""
+    pairs = {
+        "held-out cubes": evaluation.get("cubes"),
+        "held-out cases": len(evaluation.get("cases") or []),
+        "epochs": len(rows),
+        "all steps together": _duration(sum(t[2] for t in timings)) if timings else None,
+    }
+    shown = html.facts((name, value) for name, value in pairs.items() if value)
+    if not restoration:
+        return html.verdict("Restoration was not evaluated: no <code>evaluation.json</code> was found.", None) + shown
+    kinds = _ordered(restoration)
+    body = []
+    for kind in kinds:
+        numbers = restoration[kind]
+        names = ("corrupted_mse", "constant_mse", "restored_mse")
+        cells = [_number(_value(numbers, name)) for name in names] + [_number(_value(numbers, "psnr"), 1)]
+        body.append([html.text(_name(kind)), *cells, _judgment(numbers)])
+    head = ["corruption", "corrupted input", "best constant", "restored", "PSNR (dB)", "outcome"]
+    main = kinds.index("overall") if "overall" in kinds else None
+    grid = html.table("Mean squared error on held-out cases; lower is better", head, body, range(1, 5), main)
+    bars = draw_errors({_name(kind): restoration[kind] for kind in kinds})
+    words = (
+        "Bars: for each corruption the error of the corrupted input, of the best constant, and of the restored cube."
+    )
+    explain = (
+        "Two rivals set the mark. The <em>corrupted input</em> is what one has by doing nothing; the <em>best "
+        "constant</em> is each cube's own mean gray value, taken from the original that the network never sees. "
+        "A network that restores must beat both."
+    )
+    return _headline(restoration) + shown + html.paragraph(explain) + grid + html.chart(bars, words, words)
+
+
+def _headline(restoration: Mapping[str, Any]) -> str:
+    """The outcome in plain words: the full mix first, then the kinds."""
+    overall = restoration.get("overall") or {}
+    restored, corrupted, constant = (_value(overall, f"{n}_mse") for n in ("restored", "corrupted", "constant"))
+    won = better(overall)
+    single = [kind for kind in _ordered(restoration) if kind != "overall"]
+    good = [kind for kind in single if better(restoration[kind])]
+    listing = f"It holds for {len(good)} of {len(single)} kinds of corruption taken alone."
+    lost = ", ".join(html.text(_name(k).lower()) for k in single if better(restoration[k]) is False)
+    listing += f" Not for: {lost}." if lost else ""
+    if won is None:
+        return html.verdict(f"The full mix of corruptions was not measured. {listing}", None)
+    rivals = f"the corrupted input's {_number(corrupted)} and the best constant's {_number(constant)}"
+    if won:
+        gain = f"{100 * (1 - restored / corrupted):.0f} % of the corruption's error is gone."
+        words = (
+            f"<strong>Yes.</strong> On held-out cases the restored error is {_number(restored)}, below both {rivals}."
+        )
+        return html.verdict(f"{words} {gain} {listing}", True)
+    words = f"<strong>Not yet.</strong> On held-out cases the restored error is {_number(restored)}, not below both"
+    return html.verdict(f"{words} {rivals}. {listing} Longer training or gentler learning rates may help.", False)
+
+
+def _judgment(numbers: Mapping[str, Any]) -> str:
+    won = better(numbers)
+    if won is None:
+        return "not measured"
+    if won:
+        return '<span class="good-text">✓ beats both</span>'
+    restored = _value(numbers, "restored_mse")
+    lost = [n for n in ("corrupted", "constant") if restored >= _value(numbers, f"{n}_mse")]
+    words = {"corrupted": "the input", "constant": "the constant"}
+    return f'<span class="bad-text">✗ loses to {" and ".join(words[n] for n in lost)}</span>'
+
+
+def panels(folders: Sequence[Path]) -> str:
+    """The restoration panels, the full mix first."""
+    files: dict[str, Path] = {}
+    for folder in folders:
+        for file in sorted((folder / "panels").glob("*.png")):
+            files.setdefault(file.stem, file)
+    if not files:
+        return html.paragraph("No restoration panels were found (<code>panels/*.png</code>).", soft=True)
+    missing = [KINDS[kind][0].lower() for kind in KINDS if kind not in files]
+    figures = ""
+    others = [name for name in files if name not in KINDS]  # what training drew on its way: the latest is enough
+    for kind in [k for k in KINDS if k in files] + others[-1:]:
+        caption = f"<strong>{html.text(_name(kind))}.</strong> {KINDS[kind][1] if kind in KINDS else ''}"
+        words = f"{_name(kind)}: cubes in three planes; columns: original, corrupted, restored, absolute error."
+        figures += html.picture(files[kind], words, caption)
+    explain = (
+        "Cubes from held-out cases, one a row: axial plane on the left, coronal over sagittal on the right, the "
+        "patient's right on the left. The network sees only the second column; the last one shows where it is still "
+        "wrong (black: right, bright: off by half the gray range or more)."
+    )
+    found = html.paragraph(f"Missing: {', '.join(missing)}.", soft=True) if missing else ""
+    return html.paragraph(explain) + f'<div class="panels">{figures}</div>' + found
+
+
+def curves(rows: Sequence[Mapping[str, float]], restoration: Mapping[str, Any]) -> str:
+    """The losses over the epochs."""
+    if not rows:
+        return html.paragraph("No training record was found (<code>losses.csv</code>).", soft=True)
+    overall = restoration.get("overall") or {}
+    lines = {"corrupted input": _value(overall, "corrupted_mse"), "best constant": _value(overall, "constant_mse")}
+    svg = draw_losses(rows, {name: value for name, value in lines.items() if math.isfinite(value)})
+    explain = (
+        "Left: the restoration error, which falls when learning goes well; dashed lines are the held-out rivals from "
+        "above. Right: the classifiers' losses. The modality loss is a tug of war: near 0.69 (two modalities) the "
+        "discriminator is guessing, which is what the encoder wants. Guessing among three scales would cost 1.10."
+    )
+    names = ["loss", "loss_restoration", "loss_modality", "loss_scale", "val_restoration"]
+    ends = [[html.text(n), *(_number(row.get(n, math.nan)) for row in (rows[0], rows[-1]))] for n in names]
+    for cells, name in zip(ends, names, strict=True):  # validation may skip epochs: its first and last one
+        measured = [row[name] for row in rows if math.isfinite(row.get(name, math.nan))]
+        cells[1:] = [_number(measured[0]), _number(measured[-1])] if measured else ["–", "–"]
+    grid = html.table("Losses at the first and the last epoch measured", ["loss", "first", "last"], ends, (1, 2))
+    return (
+        html.chart(svg, "Curves of the losses over the epochs; the table below has first and last values.", explain)
+        + grid
+    )
+
+
+def probes(probes: Mapping[str, Any]) -> str:
+    """How well a linear classifier reads modality and scale off each level."""
+    if not probes:
+        return html.paragraph("No linear probes were run on the encoder.", soft=True)
+    parts = [
+        html.paragraph(
+            "Linear classifiers on the frozen encoder's pooled features, trained and tested on different cases, level "
+            "by level: level 1 is the finest, level 4 the deepest."
+        )
+    ]
+    for name, probe in probes.items():
+        parts.append(f"<h3>{html.text(name.capitalize())}</h3>" + html.paragraph(_PROBES.get(name, "")))
+        parts.append(_probe(name, probe))
+    return "".join(parts)
+
+
+def _probe(name: str, probe: Mapping[str, Any]) -> str:
+    """One probe's accuracies, a row for each level, and what guessing would score."""
+    if "skipped" in probe:
+        return html.paragraph(f"Not run: {html.text(probe['skipped'])}.", soft=True)
+    chance = _value(probe, "chance")
+    body = [
+        [f"level {html.text(level)}", *(_accuracy(_value(found, kind)) for kind in ("clean", "corrupted"))]
+        for level, found in (probe.get("levels") or {}).items()
+    ]
+    body.append(["chance", _accuracy(chance), _accuracy(chance)])
+    metric = str(probe.get("metric", "accuracy")).capitalize()
+    caption = f"{metric} of the {name} probe; chance is {_percent(chance)}"
+    return html.table(caption, ["features", "clean cubes", "corrupted cubes"], body)
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.0f} %" if math.isfinite(value) else "not known"
+
+
+def _accuracy(value: float) -> str:
+    return html.share(value) if math.isfinite(value) else "–"
+
+
+def scans(scans: str | Path | None, evaluation: Mapping[str, Any]) -> str:
+    """Pictures of the scans, and which of them were held out."""
+    shown = ""
+    if scans is not None and Path(scans).exists():
+        words = "Axial, coronal and sagittal slices through the middle of each scan."
+        shown = html.picture(Path(scans), words, words)
+    cases = evaluation.get("cases") or []
+    listing = ", ".join(f"<code>{html.text(case)}</code>" for case in cases)
+    return shown + (html.paragraph(f"Held out from training: {listing}.") if cases else "")
+
+
+def steps(timings: Sequence[tuple[str, str, float]]) -> str:
+    """What ran, and how long."""
+    if not timings:
+        return html.paragraph("No timings were recorded.", soft=True)
+    body = [[html.text(s), f"<code>{html.text(c)}</code>", _duration(t)] for s, c, t in timings]
+    body.append(["all", "", _duration(sum(t for _, _, t in timings))])
+    return html.table("Commands in the order in which they ran", ["step", "command", "time"], body, (2,), len(body) - 1)
+
+
+def versions(versions: Mapping[str, str]) -> str:
+    """Software versions."""
+    if not versions:
+        return html.paragraph("No versions were recorded.", soft=True)
+    return html.table("Software", ["name", "version"], [[html.text(k), html.text(v)] for k, v in versions.items()])

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""."""
+
+from __future__ import annotations
+
+
+class ScanError(ValueError):
+    """A scan that cannot be used; the message is one line: the file, what was found, what to do."""
+
+
+def scan_error(error: BaseException) -> ScanError | None:
+    """Return the `ScanError` that MONAI's transforms have wrapped into others, if there is one."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ScanError):
+        cause = cause.__cause__
+    return cause
+
+
+def one_line(error: Exception) -> str:
+    """Return what an error says in one line of at most 150 characters; a library's first lines say most."""
+    return " ".join(str(error).split())[:150] or type(error).__name__
+
+
+def problem_of(file: str, error: Exception) -> str:
+    """Return one line that says what was wrong with a scan."""
+    if isinstance(error, ScanError):
+        return str(error)
+    # torch raises RuntimeError when memory runs out
+    hint = ": see the memory of this machine" if isinstance(error, (RuntimeError, MemoryError)) else ""
+    return f"{file}: {type(error).__name__}: {next(iter(str(error).splitlines()), '')}{hint}"

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One scan, from its voxels to a volume for cubes: check, orient, normalize, resample (paper IV-B.1).
+
+Orientation is the closest RAS that flips and permutes reach; an oblique scan is not rotated, its affine keeps the rest.
+Intensities are clipped and scaled *before* the spline, so that padding at -3024 and metal do not ring into the
+tissue beside them, and clamped to [0, 1] after it, which cuts off what the spline overshoots.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import torch
+from torch import Tensor
+
+from .errors import ScanError
+from .foreground import foreground_box
+from .geometry import spacing_of, to_ras
+from .reading import read_scan
+from .resampling import resample, resampled_affine, resampled_shape
+
+CLIP_WARNING = 0.1  # share of voxels that a clip may change before a line is printed
+MINIMUM_CONTRAST = 0.01  # of the window: a CT in HU that spans less than this holds one material
+MAXIMUM_SIDE = 3000.0  # mm: longer than any patient, so the header's spacing is wrong
+MAXIMUM_VOXELS = 1e9  # after resampling; 4 GB for each copy
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A normalized volume.
+
+    Args:
+        volume: float32 in [0, 1], axes (R, A, S).
+        affine: voxel indices to scanner RAS in mm, (4, 4).
+        spacing: of the volume, mm.
+        source_shape: voxels of the file, in RAS order.
+        source_spacing: of the file, mm, in RAS order.
+        notes: one line for each thing worth a warning.
+        cropped_shape: voxels of the file that were left by the crop to the body, in RAS order.
+
+    Shape:
+        volume (H, W, D).
+    """
+
+    volume: Tensor
+    affine: np.ndarray
+    spacing: tuple[float, ...]
+    source_shape: tuple[int, ...]
+    source_spacing: tuple[float, ...]
+    notes: list[str] = field(default_factory=list)
+    cropped_shape: tuple[int, ...] = ()
+
+
+def normalize(volume: Tensor, window: Sequence[float] | None, scale: str) -> tuple[Tensor, float]:
+    """Clip to a window and scale to [0, 1], in place (paper IV-B.1: "Each volume is normalized independently").
+
+    Args:
+        volume: intensities, HU for CT; overwritten, because a copy of a large scan is dear.
+        window: lowest and highest intensity of interest; None is the volume's own range.
+        scale: "range" divides by the window (CT), "volume" by the clipped volume's own minimum and maximum (MRI).
+
+    Returns:
+        The same volume, now in [0, 1], and the share of voxels that the clip changed in earnest: with "range" those
+        above the window only, because air and padding lie below it in every CT; with "volume" those on both sides.
+    """
+    low, high = map(float, volume.aminmax() if window is None else window)
+    changed = int((volume > high).count_nonzero())
+    if scale == "volume":
+        changed += int((volume < low).count_nonzero())
+    volume.clamp_(low, high)
+    if scale == "volume":
+        low, high = map(float, volume.aminmax())
+    return volume.sub_(low).div_(max(high - low, torch.finfo(torch.float32).tiny)), changed / volume.numel()
+
+
+def check_size(
+    file: str | Path, shape: Sequence[int], source: Sequence[float], spacing: Sequence[float]
+) -> tuple[int, ...]:
+    """Return the shape after resampling from the `source` to the wanted spacing, both in mm.
+
+    Raises:
+        ScanError: when no patient is that large, or the resampled volume would be too large to work on.
+    """
+    sides = [round(n * side) for n, side in zip(shape, source, strict=True)]
+    if max(sides) > MAXIMUM_SIDE:
+        raise ScanError(
+            f"{file}: {sides} mm is no patient's size (limit {MAXIMUM_SIDE:g}): repair the header's spacing"
+        )
+    made = resampled_shape(shape, source, spacing)
+    if math.prod(made) > MAXIMUM_VOXELS:
+        raise ScanError(
+            f"{file}: {math.prod(made):.1e} voxels at spacing {list(spacing)} mm (limit {MAXIMUM_VOXELS:.0e}): "
+            "give a larger spacing, or repair the header's"
+        )
+    return made
+
+
+def _as_in_memory(array: np.ndarray) -> Tensor:
+    """View an array's voxels in the order in which they lie: torch reduces that several times faster.
+
+    Shape:
+        array (H, W, D), dense in any order of its axes → (H · W · D,), sharing its memory.
+    """
+    return torch.from_numpy(array.transpose(np.argsort(array.strides)[::-1]).reshape(-1))
+
+
+def _check_voxels(file: str | Path, volume: Tensor) -> None:
+    low, high = (float(limit) for limit in volume.aminmax())  # NaN where any voxel is
+    if not (math.isfinite(low) and math.isfinite(high)):
+        bad = int((~torch.isfinite(volume)).sum())
+        raise ScanError(f"{file}: {bad} voxels are NaN or infinite: repair or remove the scan")
+    if low == high:
+        raise ScanError(f"{file}: constant volume (every voxel is {low:g}): remove the scan")
+
+
+def _normalize_checked(file: str | Path, voxels: Tensor, window: Sequence[float] | None, scale: str) -> list[str]:
+    """Normalize in place, refuse what holds nothing, and return a line for a clip that changed much."""
+    _check_voxels(file, voxels)
+    changed = normalize(voxels, window, scale)[1]
+    low, high = voxels.aminmax()
+    if float(high - low) < MINIMUM_CONTRAST:
+        raise ScanError(f"{file}: constant after clipping to {window}: wrong unit or modality? see intensity_range")
+    if changed <= CLIP_WARNING:
+        return []
+    return [f"{file}: clipping to {window} changed {changed:.0%} of the voxels: see intensity_range"]
+
+
+def load_scan(
+    file: str | Path,
+    window: Sequence[float] | None = None,
+    scale: str = "volume",
+    spacing: Sequence[float] = (1.0, 1.0, 1.0),
+    foreground: bool = False,
+) -> Scan:
+    """Read a scan and make it a volume in [0, 1], RAS, at the wanted spacing.
+
+    Args:
+        file: NIfTI, MetaImage or NRRD.
+        window, scale, spacing, foreground: see `make_scan`.
+
+    Raises:
+        ScanError: see `read_scan` and `make_scan`.
+    """
+    return make_scan(file, *read_scan(file), window, scale, spacing, foreground)
+
+
+def make_scan(
+    file: str | Path,
+    voxels: np.ndarray,
+    affine: np.ndarray,
+    window: Sequence[float] | None = None,
+    scale: str = "volume",
+    spacing: Sequence[float] | None = (1.0, 1.0, 1.0),
+    foreground: bool = False,
+) -> Scan:
+    """Make voxels in memory a volume in [0, 1], RAS, at the wanted spacing.
+
+    Args:
+        file: where they are from, for messages.
+        voxels: intensities, any real type; left as they are.
+        affine: voxel → mm, RAS.
+        window: intensities of interest (HU for CT), None for the volume's own range.
+        scale: "range" or "volume", see `normalize`.
+        spacing: of the result, mm; third-order spline. None keeps the scan's own.
+        foreground: crop to the body first (MRI), see `foreground_box`.
+
+    Raises:
+        ScanError: NaN or infinite voxels, a constant volume, an impossible size.
+    """
+    voxels, affine = to_ras(voxels, affine)
+    source = spacing_of(affine)
+    spacing = source if spacing is None else spacing
+    check_size(file, voxels.shape, source, spacing)
+    # Ours, as the reader's may map the file; in the order that the voxels have, as turning them over in memory is dear.
+    array = np.array(voxels, dtype=np.float32, order="K")
+    del voxels  # up to twice as large
+    notes = _normalize_checked(file, _as_in_memory(array), window, scale)
+    volume = torch.from_numpy(array)
+    if foreground:
+        box = foreground_box(volume, source)
+        volume = volume[box].contiguous()
+        affine = affine @ nibabel.affines.from_matvec(np.eye(3), [part.start for part in box])
+    cropped_shape = tuple(volume.shape)
+    volume = resample(volume, source, spacing).clamp_(0, 1).contiguous()
+    affine = resampled_affine(affine, spacing).numpy()
+    return Scan(volume, affine, spacing_of(affine), array.shape, source, notes, cropped_shape)

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files that inference leaves for a scan: the restored volume and its pooled features, each written beside and renamed.
+
+A file that cannot be written ends the run with one line; what was there before is kept.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.data import NibabelWriter
+
+from ..utils.files import write_atomically
+
+
+class AtomicNibabelWriter(NibabelWriter):
+    """MONAI's writer of NIfTI files (`.nii.gz`), but the file is written beside its name and renamed.
+
+    It never resamples, and so takes any affine; MONAI 1.6.1's own fails on some that permute axes, even with
+    resample=False.
+
+    Raises:
+        SystemExit: with one line, when it cannot be written; `SaveImage` would bury an `OSError` under a page of text.
+    """
+
+    def set_metadata(self, meta_dict: Mapping | None, resample: bool = False, **options: Any) -> None:
+        """Take the affine as it is."""
+        self.affine = np.asarray((meta_dict or {}).get("affine", np.eye(4)), dtype=np.float64)
+
+    def write(self, filename: Any, verbose: bool = False, **kwargs: Any) -> None:
+        """Write the data array."""
+        image = self.create_backend_obj(self.data_obj, affine=self.affine, dtype=self.output_dtype, **kwargs)
+        for set_form in (image.set_sform, image.set_qform):
+            set_form(self.affine, code=1)
+        try:
+            write_atomically(Path(filename), lambda path: _write_compressed(image, path))
+        except OSError as error:
+            raise SystemExit(f"inference: {error}") from error
+
+
+def _write_compressed(image: Any, path: Path) -> None:
+    with gzip.open(path, "wb", compresslevel=1) as stream:
+        image.to_stream(stream)

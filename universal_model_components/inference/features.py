@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ignite.engine import Engine, Events
+from monai.config import KeysCollection
+from monai.data import FolderLayout
+from monai.engines.utils import IterationEvents
+from monai.transforms import MapTransform
+from torch import Tensor, nn
+
+from ..method.heads import pool_levels
+from ..utils.files import write_atomically
+
+
+class PooledFeatures:
+    """Ignite handler that adds each level's features, averaged over the scan, to an evaluator's output.
+
+    The features of a window are averaged over its voxels, and those of all windows averaged, each counting the same:
+    the middle of a scan, where windows overlap, counts a little more than its rim. Batches are of one scan.
+
+    Args:
+        encoder: of the network that the evaluator's inferer calls, window by window.
+    """
+
+    def __init__(self, encoder: nn.Module) -> None:
+        self.encoder = encoder
+        self.sums: list[Tensor] = []
+        self.windows = 0
+
+    def attach(self, engine: Engine) -> None:
+        """Give every output of `engine` the keys level_1, level_2, …, tensors (1, C), finest level first."""
+        self.encoder.register_forward_hook(self._collect)
+        engine.add_event_handler(Events.ITERATION_STARTED, self._reset)
+        engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self._publish)
+
+    def _reset(self) -> None:
+        self.sums, self.windows = [], 0
+
+    def _collect(self, encoder: nn.Module, inputs: Any, levels: list[Tensor]) -> None:
+        sums = [pooled.sum(dim=0, keepdim=True) for pooled in pool_levels(levels)]
+        self.sums = sums if not self.sums else [old + new for old, new in zip(self.sums, sums, strict=True)]
+        self.windows += len(levels[0])
+
+    def _publish(self, engine: Engine) -> None:
+        means = {f"level_{depth}": total / self.windows for depth, total in enumerate(self.sums, start=1)}
+        engine.state.output.update(means)  # type: ignore[union-attr]
+
+
+POOLING = "mean over the voxels of a window, then over windows"
+
+
+class SaveFeaturesd(MapTransform):
+    """Save pooled features of a scan as `<name>_features.npz`, with where they are from, beside its restored volume.
+
+    Args:
+        keys: of the features, tensors (C,), which are also their names in the file.
+        meta_key: key of a `MetaTensor` of the same scan, whose metadata names the file.
+        output_dir: folder to write into; sub-folders are kept.
+        data_root_dir: folder that the scans' sub-folders are relative to.
+        modality_key: key of the scan's modality; a sample without it, such as a server's, is passed on unwritten.
+        allow_missing_keys: pass over keys that are not there.
+
+    Raises:
+        SystemExit: with one line, when the file cannot be written; what was there before is kept.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        meta_key: str,
+        output_dir: str,
+        data_root_dir: str = "",
+        modality_key: str = "modality",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.meta_key, self.modality_key = meta_key, modality_key
+        self.layout = FolderLayout(output_dir, "features", ".npz", makedirs=True, data_root_dir=data_root_dir)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Write the file and return the data as they came."""
+        result = dict(data)
+        if self.modality_key not in result:
+            return result
+        source = str(result[self.meta_key].meta["filename_or_obj"])
+        features = {str(key): result[key].float().cpu().numpy() for key in self.key_iterator(result)}
+        origin = {"source": source, "modality": str(result[self.modality_key]), "pooling": POOLING}
+        file = Path(self.layout.filename(subject=source))
+        try:
+            write_atomically(file, lambda path: _write_arrays(path, {**features, **origin}))
+        except OSError as error:
+            raise SystemExit(f"inference: {error}") from error
+        return result
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    with path.open("wb") as stream:
+        np.savez(stream, **arrays)

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The CSV file that inference leaves of a classification: LUNA16's submission, or a row a subject."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+
+from ..tasks.candidates import COLUMNS
+from ..utils.files import write_atomically
+
+
+class SavePredictionsd(MapTransform):
+    """Add a scan's probabilities to a CSV file, which is whole after each scan: written beside and renamed.
+
+    With candidates it is a submission to LUNA16: seriesuid, coordX, coordY, coordZ, probability. Without, a row a scan:
+    subject, probability. A sample without a name, such as a server's, is passed on and nothing is written.
+
+    Args:
+        keys: of probabilities, (2, N) for N candidates or (2,) for a scan; the positive class is the second.
+        file: the CSV; rows of an earlier run are replaced.
+        position_key: of the candidates' positions, mm, LPS; None for whole scans.
+        name_key: of the series or subject.
+
+    Raises:
+        SystemExit: with one line, when the file cannot be written, or a probability is not finite.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, file: str, position_key: str | None = None, name_key: str = "case"
+    ) -> None:
+        super().__init__(keys)
+        self.file, self.position_key, self.name_key = Path(file), position_key, name_key
+        self.parts = [",".join([*COLUMNS, "probability"] if position_key else ["subject", "probability"]) + "\n"]
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Write, and return the data as they came."""
+        result = dict(data)
+        if self.name_key not in result:
+            return result
+        name = str(result[self.name_key])
+        for key in self.key_iterator(result):
+            scores = torch.as_tensor(result[key])[1].reshape(-1).tolist()
+            if not np.isfinite(scores).all():
+                raise SystemExit(f"inference: {name}: a probability is not finite: the weights are broken")
+            positions = result[self.position_key].tolist() if self.position_key else [[]]
+            text = io.StringIO()
+            rows = [[name, *where, score] for where, score in zip(positions, scores, strict=True)]
+            csv.writer(text, lineterminator="\n").writerows(rows)
+            self.parts.append(text.getvalue())
+        try:
+            write_atomically(self.file, lambda path: path.write_text("".join(self.parts)))
+        except OSError as error:
+            raise SystemExit(f"inference: {error}") from error
+        return result

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the scans of a folder to restored scans in their own space and pooled features: the run of inference.json.
+
+A scan is read and normalized as for pre-training, at 1 mm and whole (no foreground crop); MONAI's sliding window
+restores it; the result goes back to the file's own voxels and intensity units. A scan that cannot be used is named and
+skipped, the others go on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ignite.engine import Engine
+from monai.data import Dataset, list_data_collate
+from torch import nn
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+
+from ..imaging.errors import scan_error
+from ..utils.settings import to_bool, to_optional
+from ..weights.loading import check_weights
+
+logger = logging.getLogger(__name__)
+
+
+class ScanLoader:
+    """Batches of one scan each; a scan that cannot be used is named, kept in `problems`, and passed over.
+
+    Args:
+        dataset: MONAI dataset whose transform reads the scan; a `ScanError` in it is a problem of that scan alone.
+        num_workers: processes that read ahead.
+    """
+
+    def __init__(self, dataset: Dataset, num_workers: int = 0) -> None:
+        self.dataset, self.num_workers = dataset, int(num_workers)
+        self.problems: list[str] = []
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        loader: DataLoader[Any] = DataLoader(
+            _Attempts(self.dataset),  # type: ignore[arg-type]
+            batch_size=1,
+            num_workers=self.num_workers,
+            collate_fn=_collate_one,
+        )
+        self.problems = []
+        for batch in tqdm(loader, "inference", unit="scan"):
+            if isinstance(batch, str):
+                tqdm.write(batch)
+                self.problems.append(batch)
+            else:
+                yield batch
+
+
+class _Attempts:
+    """A dataset whose items are those of another, or the message of the `ScanError` that stood in the way."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self.dataset[index]
+        except Exception as error:
+            cause = scan_error(error)
+            if cause is None:
+                raise
+            return str(cause)
+
+
+def _collate_one(items: list[Any]) -> Any:
+    return items[0] if isinstance(items[0], str) else list_data_collate(items)
+
+
+def run_inference(
+    evaluator: Engine,
+    loader: ScanLoader,
+    network: nn.Module,
+    weights: str | None,
+    strict: bool | str = False,
+    done: str = "restored",
+    recipe: Mapping[str, Any] | None = None,
+) -> None:
+    """Restore, or whatever the evaluator does, every scan; the whole of an inference.json.
+
+    Args:
+        evaluator: restores and writes; its handlers load the weights.
+        loader: of the evaluator.
+        network: what the weights are for.
+        weights: file of a plain state dict; None when the network has its own, as an ONNX file has.
+        strict: exit non-zero when any scan was skipped (after the others were done).
+        done: what has happened to a scan then, for the last line.
+        recipe: how scans are prepared, see `weights.check_weights`.
+
+    Raises:
+        SystemExit: with one line, when settings or weights are wrong, a file cannot be written, or no scan was good.
+    """
+    try:
+        strict = to_bool(strict, "strict")
+        if to_optional(weights) is not None:
+            check_weights(network, str(weights), recipe)
+        evaluator.run()
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"inference: {error}") from error
+    skipped, scans = len(loader.problems), len(loader.dataset)
+    print(
+        *(f"skipped: {problem}" for problem in loader.problems),
+        f"{scans - skipped} of {scans} scans {done}",
+        sep="\n",
+    )
+    if skipped == scans or (strict and skipped):
+        why = "strict is true" if skipped < scans else "none is left"
+        raise SystemExit(f"inference: {skipped} of {scans} scans skipped, listed above, and {why}: mend them")

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Chance for the paper's τ: draw every cube's corruption from its own seed; the arithmetic is in `corruptions`.
+
+τ is the mix that the paper cites (its reference 14), in this order: flip (input and target), local shuffling,
+non-linear map, painting (inner or outer). What each cube undergoes is drawn on the CPU, a few numbers a cube, so that
+only the chosen cubes are worked on; blocks, permutations and noise are drawn where the cubes are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from .block_sampling import draw_blocks
+from .corruptions import check_cubes, flip, inner_paint, map_intensity, move, outer_paint
+from .counter_rng import noise, uniform
+from .local_shuffling import Blocks, shuffle_blocks
+
+BOXES = 5  # painted boxes or kept windows, at most
+ANOTHER = 0.95  # chance of each box, and of each window after the first
+CPU_GROUP = 8  # cubes corrupted together on the CPU
+MARGIN = 3  # voxels between a box or window and the faces of the cube
+
+_MIX, _NOISE = 0, 3  # streams of random numbers of one seed; `random_blocks` has its own
+
+
+class Parameters(NamedTuple):
+    """The corruption of a batch: for each kind, which samples undergo it and with what.
+
+    Shape:
+        flipped, shuffled, mapped, inner, outer: indices of n samples each; axes (n, 3) bool; control (n, 2, 2) and
+        decreasing (n,) bool; boxes and windows (n, 5, 2, 3); their noise (n, C, H, W, D).
+    """
+
+    flipped: Tensor
+    axes: Tensor
+    shuffled: Tensor
+    blocks: Blocks
+    mapped: Tensor
+    control: Tensor
+    decreasing: Tensor
+    inner: Tensor
+    boxes: Tensor
+    inner_noise: Tensor
+    outer: Tensor
+    windows: Tensor
+    outer_noise: Tensor
+
+
+def draw_seeds(count: int, generator: torch.Generator | None = None) -> Tensor:
+    """Draw one int64 seed for each of `count` samples, (count,), from a generator (by default PyTorch's own)."""
+    return torch.randint(2**63 - 1, (count,), generator=generator)
+
+
+class GenesisCorruption:
+    """The paper's τ on a batch: flip, then local shuffling, then a non-linear map, then painting.
+
+    A cube's corruption is a function of its seed alone: the same in any batch and on any device. With seeds on the CPU
+    nothing waits for a CUDA device.
+
+    Args:
+        flip: probability of each further flip along a random axis, of input and target, up to three.
+        shuffle: probability of local shuffling.
+        nonlinear: probability of a non-linear intensity map, half of them decreasing.
+        paint: probability of painting.
+        inner: probability that painting is inner-painting; otherwise it is outer-painting.
+        generator: where seeds come from when a call gives none (CPU; by default PyTorch's own).
+
+    Raises:
+        ValueError: when a probability is outside [0, 1].
+
+    Example:
+        >>> corrupted, target = GenesisCorruption()(torch.rand(6, 1, 64, 64, 32))
+    """
+
+    def __init__(
+        self,
+        flip: float = 0.4,
+        shuffle: float = 0.5,
+        nonlinear: float = 0.9,
+        paint: float = 0.9,
+        inner: float = 0.2,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        self.flip, self.shuffle, self.nonlinear, self.paint, self.inner = flip, shuffle, nonlinear, paint, inner
+        for name in ("flip", "shuffle", "nonlinear", "paint", "inner"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}: expected a probability in [0, 1], found {getattr(self, name)}")
+        self.generator = generator
+
+    @torch.no_grad()
+    def __call__(self, cubes: Tensor, seeds: Tensor | Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
+        """Corrupt a batch.
+
+        Args:
+            cubes: sub-volumes in [0, 1], on any device; never changed.
+            seeds: one int64 seed for each cube; drawn when None.
+
+        Shape:
+            cubes (B, C, H, W, D), seeds (B,) → corrupted and target, both (B, C, H, W, D). Where no cube of the batch
+            is flipped the target is `cubes` itself, not a copy.
+
+        Raises:
+            ValueError: when cubes are no floating-point (B, C, H, W, D), seeds are not one int64 for each, or the cubes
+                are too small to be painted.
+        """
+        cubes = cubes.as_subclass(Tensor)  # a MetaTensor's bookkeeping would cost more than the arithmetic
+        check_cubes(cubes)
+        seeds = draw_seeds(len(cubes), self.generator) if seeds is None else torch.as_tensor(seeds).as_subclass(Tensor)
+        if seeds.shape != (len(cubes),):
+            raise ValueError(f"seeds: expected one for each of {len(cubes)} cubes, found shape {tuple(seeds.shape)}")
+        # On the CPU a few cubes at a time, so that the work stays in the cache; no cube's result depends on it.
+        size = CPU_GROUP if cubes.device.type == "cpu" else max(1, len(cubes))
+        groups = zip(cubes.split(size), seeds.split(size), strict=True)
+        done = [corrupt(part, self.draw(chosen, part.shape[1:], part.device)) for part, chosen in groups]
+        corrupted, target = zip(*done, strict=True)
+        return (corrupted[0], target[0]) if len(done) == 1 else (torch.cat(corrupted), torch.cat(target))
+
+    def draw(self, seeds: Tensor, shape: Sequence[int], device: torch.device | str = "cpu") -> Parameters:
+        """Draw the corruption of cubes of shape (C, H, W, D): seeds (B,) → Parameters, the large ones on `device`.
+
+        A cube is flipped along a random axis while draws succeed, at most three times (an axis drawn twice is flipped
+        back). Boxes stop at the first failure of a 0.95 draw; so do windows after the first.
+        """
+        spatial, device = tuple(shape[1:]), torch.device(device)
+        self._check_paintable(spatial)
+        seeds = seeds.cpu()
+        u = uniform(seeds, _MIX, 15 + 7 * BOXES)
+        again, axis, control, chance, more, size, place = u.split([3, 3, 4, 5, BOXES, 3 * BOXES, 3 * BOXES], 1)
+        axes = one_hot((axis * 3).long(), 3) * (again < self.flip).cumprod(1)[..., None]
+        axes = axes.sum(1) % 2 == 1
+        paint, inner = chance[:, 0] < self.paint, chance[:, 1] < self.inner
+        which = (axes.any(1), chance[:, 2] < self.shuffle, chance[:, 3] < self.nonlinear, paint & inner, paint & ~inner)
+        flipped, shuffled, mapped, inner, outer = (chosen.nonzero()[:, 0] for chosen in which)
+        more = (more < ANOTHER).cumprod(1)
+        size, place = size.unflatten(1, (BOXES, 3)), place.unflatten(1, (BOXES, 3))
+        return Parameters(
+            flipped,
+            axes[flipped],
+            shuffled,
+            draw_blocks(move(seeds[shuffled], device), spatial),
+            mapped,
+            control[mapped].unflatten(1, (2, 2)).float(),
+            chance[mapped, 4] < 0.5,
+            inner,
+            _boxes(size[inner], place[inner], more[inner], spatial),
+            noise(move(seeds[inner], device), _NOISE, shape),
+            outer,
+            _windows(size[outer], place[outer], more[outer], spatial),
+            noise(move(seeds[outer], device), _NOISE, shape),
+        )
+
+    def prepare_batch(
+        self,
+        batch: Mapping[str, Any],
+        device: torch.device | str | None = None,
+        non_blocking: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Corrupt a batch of the cube store: what MONAI's engines take as `prepare_batch`.
+
+        Args:
+            batch: "image" (B, C, H, W, D) and, where present, "seed" (B,) and the labels "modality" and "scale" (B,).
+            device: where to corrupt and train.
+            non_blocking: copy to the device without waiting (from pinned memory).
+            kwargs: passed on to `Tensor.to` for the image.
+
+        Returns:
+            The corrupted cubes, and {"restoration": the target, "modality": …, "scale": …} with the labels present.
+        """
+        cubes = batch["image"].to(device=device, non_blocking=non_blocking, **kwargs)
+        corrupted, target = self(cubes, batch.get("seed"))
+        labels = [name for name in ("modality", "scale") if name in batch]
+        moved = {name: batch[name].to(device=device, non_blocking=non_blocking) for name in labels}
+        return corrupted, {"restoration": target, **moved}
+
+    def _check_paintable(self, shape: tuple[int, ...]) -> None:
+        """Refuse cubes in which a box or a window with its margins does not fit."""
+        least = 14 if self.inner < 1 else 8
+        if self.paint > 0 and min(shape) < least:
+            raise ValueError(f"cubes: painting needs sides of at least {least} voxels, found {shape}")
+
+
+def corrupt(cubes: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
+    """Apply what was drawn, in τ's order; samples that were not chosen pass unchanged: → (corrupted, target)."""
+    p = parameters
+    target = cubes
+    if len(p.flipped):
+        target = _update(cubes.clone(), p.flipped, lambda chosen: flip(chosen, p.axes))
+    corrupted = target.clone()
+    _update(corrupted, p.shuffled, lambda chosen: shuffle_blocks(chosen, p.blocks))
+    _update(corrupted, p.mapped, lambda chosen: map_intensity(chosen, p.control, p.decreasing))
+    _update(corrupted, p.inner, lambda chosen: inner_paint(chosen, p.boxes, p.inner_noise))
+    _update(corrupted, p.outer, lambda chosen: outer_paint(chosen, p.windows, p.outer_noise))
+    return corrupted, target
+
+
+def _update(cubes: Tensor, samples: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """Replace the chosen samples of a batch, in place."""
+    if len(samples):
+        index = move(samples, cubes.device)
+        cubes.index_copy_(0, index, function(cubes.index_select(0, index)))
+    return cubes
+
+
+def _boxes(size: Tensor, place: Tensor, more: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Boxes with sides from a sixth to a third of the cube's, from uniform numbers (n, 5, 3), (n, 5, 3), (n, 5)."""
+    side = torch.tensor(shape)
+    return _place(_between(side // 6, side // 3, size), place, side) * more[..., None, None]
+
+
+def _windows(size: Tensor, place: Tensor, more: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Windows with sides 3/7 to 4/7 of the cube's away from full, from uniform numbers (n, 5, 3), (n, 5, 3), (n, 5)."""
+    side = torch.tensor(shape)
+    there = torch.cat([torch.ones_like(more[:, :1]), more[:, :-1]], 1)
+    return _place(side - _between(3 * side // 7, 4 * side // 7, size), place, side) * there[..., None, None]
+
+
+def _place(size: Tensor, place: Tensor, side: Tensor) -> Tensor:
+    """Corners of boxes of this size, uniform among those that keep the margin: (n, 5, 3) → (n, 5, 2, 3)."""
+    start = _between(torch.full_like(size, MARGIN), side - size - MARGIN, place)
+    return torch.stack([start, start + size], 2)
+
+
+def _between(low: Tensor, high: Tensor, u: Tensor) -> Tensor:
+    """Integers from low to high, both included, from uniform numbers in [0, 1)."""
+    return low + (u * (high - low + 1)).long()

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pre-training objective (paper Eq. 1 to 4). Takes tensors only.
+
+The game of Eq. 2 and 4 is played by gradient reversal inside the network, so that everything here is minimized.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+def restoration_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Mean squared error between the restored cube, sigmoid(logits), and the original (L_rec, Eq. 1), over all voxels.
+
+    Computed in float32 whatever the precision of the logits.
+
+    Shape:
+        (B, C, H, W, D), (B, C, H, W, D) → scalar.
+    """
+    return functional.mse_loss(torch.sigmoid(logits.float()), target.float())
+
+
+class UniversalObjective(nn.Module):
+    """L_adv + α L_scale + β L_rec (Eq. 4); parts whose logits are absent are left out (the paper's ablations).
+
+    Args:
+        alpha: weight of the scale classifier's cross-entropy.
+        beta: weight of the restoration error.
+
+    Shape:
+        two dicts of tensors: logits {"restoration" (B, C, H, W, D), "modality" (B, M), "scale" (B, K)} and targets
+        {"restoration" (B, C, H, W, D), "modality" (B,), "scale" (B,)} → dict of scalars with the same keys and "loss".
+    """
+
+    def __init__(self, alpha: float = 1.0, beta: float = 10.0) -> None:
+        super().__init__()
+        self.weights = {"restoration": float(beta), "modality": 1.0, "scale": float(alpha)}
+
+    def forward(
+        self, logits: Mapping[str, torch.Tensor], targets: Mapping[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """Return every loss on its own, unweighted, and their weighted sum as "loss"."""
+        losses = {"restoration": restoration_loss(logits["restoration"], targets["restoration"])}
+        for name in ("modality", "scale"):
+            if name in logits:
+                losses[name] = functional.cross_entropy(logits[name].float(), targets[name])
+        losses["loss"] = torch.stack([self.weights[name] * value for name, value in losses.items()]).sum()
+        return losses

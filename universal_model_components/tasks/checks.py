@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is wrong with a datalist and its scans, all of it at once, before hours of training are spent.
+
+`check_datalist` looks at every header, and at every voxel when asked to. `doctor` prints what it finds; `initialize` of
+a task's train.json calls `check_or_exit`, which stops for what would stop the training.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+
+from ..imaging.errors import ScanError
+from ..imaging.labels import Labels
+from ..imaging.normalization import make_scan
+from ..imaging.reading import read_grid, read_scan
+from ..imaging.scan_files import find_scans, stem
+from ..utils.settings import to_optional
+from .candidates import check_inside, read_candidates
+from .classification_data import CLASSES, check_classes, sample_labels
+from .segmentation_data import check_entry, read_split
+
+logger = logging.getLogger(__name__)
+
+ERROR, WARNING, FINE = "error", "warning", "ok"
+NEEDED = ("training", "validation")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line about a set-up.
+
+    Args:
+        level: "error" where it would stop a training, "warning", or "ok".
+        message: one line: the file or the key, what was found, what to do.
+    """
+
+    level: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.level}: {self.message}"
+
+
+def check_datalist(
+    datalist: str | Path,
+    dataset_dir: str | Path,
+    segmentation: bool = True,
+    label_values: Any = None,
+    intensity_range: Sequence[float] | None = None,
+    intensity_scale: str = "volume",
+    voxels: bool = False,
+) -> list[Finding]:
+    """Check every case of a task's datalist.
+
+    Args:
+        datalist: JSON with the lists "training", "validation" and, if wanted, "test"; what is wrong with a test case is
+            a warning, because training does not read it.
+        dataset_dir: folder that paths are relative to.
+        segmentation: whether `label` is a mask; otherwise it is a class, or there are `candidates`.
+        label_values: which values of a mask are foreground, see `labels.Labels`.
+        intensity_range: window, see `scans.normalize`.
+        intensity_scale: see there.
+        voxels: read every scan and mask too, not their headers alone.
+
+    Returns:
+        What is wrong, or one finding that nothing is, for each list.
+    """
+    findings: list[Finding] = []
+    groups: dict[str, set[str]] = {}
+    masks = Labels(label_values) if segmentation else None
+    for split in (*NEEDED, "test"):
+        try:
+            entries = read_split(datalist, split)
+        except ValueError as error:
+            return [*findings, Finding(ERROR, f"datalist: {error}")]
+        level = ERROR if split in NEEDED else WARNING
+        found: list[str] = []
+        cases = list(_good_cases(datalist, dataset_dir, split, entries, segmentation, found))
+        groups[split] = {str(case.get("group", case["case"])) for case in cases}
+        found += _check_classes(datalist, split, cases) if cases and not segmentation else []
+        findings += [Finding(level, message) for message in found]
+        if not entries and split in NEEDED:
+            findings.append(_none_there(datalist, split, segmentation))
+        elif entries and not found:
+            findings.append(Finding(FINE, f"datalist: {len(cases)} {split!r} cases, headers read"))
+        if voxels:
+            findings += _check_voxels(split, cases, masks, to_optional(intensity_range), intensity_scale, level)
+    return findings + list(_check_leaks(datalist, groups))
+
+
+def _none_there(datalist: str | Path, split: str, segmentation: bool) -> Finding:
+    text = f"datalist: {datalist} has no {split!r} cases: add some"
+    if split == "validation" and not segmentation:
+        return Finding(WARNING, f"{text}, or the last epoch's model is kept")
+    return Finding(ERROR, text)
+
+
+def check_or_exit(datalist: str | Path, *arguments: Any, **settings: Any) -> None:
+    """`check_datalist` for `initialize`: warnings and all errors but the first go to the log.
+
+    A datalist that is not there is left to whoever reads it: a server such as MONAI Label hands over its own cases.
+
+    Raises:
+        SystemExit: with one line, the first error and how many more there are.
+    """
+    if not Path(datalist).is_file():
+        return
+    findings = check_datalist(datalist, *arguments, **settings)
+    errors = [finding.message for finding in findings if finding.level == ERROR]
+    if int(os.environ.get("RANK", "0")) == 0:
+        for message in [finding.message for finding in findings if finding.level == WARNING] + errors[1:]:
+            logger.warning(message)
+    if errors:
+        more = f" (and {len(errors) - 1} more, in the log; `doctor` lists them too)" if errors[1:] else ""
+        raise SystemExit(f"train: {errors[0]}{more}")
+
+
+def check_candidates(file: str | Path, dataset_dir: str | Path) -> Iterator[Finding]:
+    """Check a CSV of candidates: its columns and values, a scan for each series, each candidate inside its scan."""
+    try:
+        listed = read_candidates(file)
+        scans = {Path(stem(scan.name)).name: scan for scan in find_scans(Path(dataset_dir))}
+        unknown = [series for series in listed if series not in scans]
+        if unknown:
+            text = f"{len(unknown)} of {len(listed)} series have no scan below {dataset_dir}, first {unknown[0]}"
+            yield Finding(ERROR if len(unknown) == len(listed) else WARNING, f"candidates: {file}: {text}")
+        for series in (name for name in listed if name in scans):
+            shape, affine = read_grid(scans[series])
+            check_inside({"image": str(scans[series]), "candidates": listed[series]}, affine, shape)
+        yield Finding(
+            FINE, f"candidates: {sum(map(len, listed.values()))} candidates of {len(listed)} series in {file}"
+        )
+    except ValueError as error:
+        yield Finding(ERROR, str(error))
+
+
+def _good_cases(
+    datalist: str | Path,
+    dataset_dir: str | Path,
+    split: str,
+    entries: Sequence[Any],
+    segmentation: bool,
+    found: list[str],
+) -> Iterator[dict[str, Any]]:
+    """Yield the cases that can be used, and append what is wrong with the others."""
+    keys = ("image", "label") if segmentation else ("image",)
+    seen: set[str] = set()
+    for number, entry in enumerate(tqdm(entries, f"headers, {split}", disable=len(entries) < 50)):
+        where = f"{datalist}: {split}[{number}]"
+        try:
+            case = check_entry(where, entry, Path(dataset_dir), keys)
+            if case["case"] in seen:
+                raise ValueError(f"{where}: case {case['case']!r} is twice in {split!r}: remove or rename one")
+            seen.add(case["case"])
+            if segmentation and not isinstance(case["label"], str):
+                raise ValueError(f"{where}: label is {case['label']!r}, expected the path of a mask")
+            if not segmentation:
+                check_classes(case, where)
+            shape, affine = read_grid(case["image"])
+            if "candidates" in case:
+                check_inside(case, affine, shape)
+        except (ValueError, SystemExit) as error:
+            found.append(f"datalist: {str(error).removeprefix('datalist: ')}")
+        else:
+            yield case
+
+
+def _check_classes(datalist: str | Path, split: str, cases: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    labels = sample_labels(cases)
+    for label, name in ((1, "positives"), (0, "negatives"))[:CLASSES]:
+        if not (labels == label).any():
+            yield (
+                f"datalist: {datalist}: zero {name} (class {label}) among the {len(labels)} samples of {split!r}: both "
+                "classes are needed to train, and for an AUC: add some, or split otherwise"
+            )
+
+
+def _check_leaks(datalist: str | Path, groups: Mapping[str, set[str]]) -> Iterator[Finding]:
+    for split, other in (("training", "validation"), ("training", "test"), ("validation", "test")):
+        both = sorted(groups.get(split, set()) & groups.get(other, set()))
+        if both:
+            yield Finding(
+                WARNING,
+                f"datalist: {datalist}: {len(both)} patients are in {split!r} and in {other!r}, first {both[0]!r}: "
+                "figures would be too good: keep each in one",
+            )
+
+
+def _check_voxels(
+    split: str,
+    cases: Sequence[Mapping[str, Any]],
+    labels: Labels | None,
+    window: Sequence[float] | None,
+    scale: str,
+    level: str,
+) -> Iterable[Finding]:
+    """Read each scan, and each mask where there are `labels`."""
+    empty, masks = [], 0
+    for case in tqdm(cases, f"voxels, {split}", unit="scan", disable=len(cases) < 10):
+        try:
+            scan = make_scan(case["image"], *read_scan(case["image"]), window, scale, spacing=None)
+            yield from (Finding(WARNING, note) for note in scan.notes)
+            if labels is not None:
+                mask, _ = read_scan(case["label"])
+                masks += 1
+                if not labels.merge(torch.from_numpy(mask.astype("float32")), case["label"]).any():
+                    empty.append(case["label"])
+        except ScanError as error:
+            yield Finding(level, str(error))
+    if empty:
+        none_left = len(empty) == masks and split in NEEDED
+        hint = "no IoU can be computed, nothing learned: see label_values" if none_left else "reported, in no mean"
+        text = f"{split}: {len(empty)} of {masks} masks are empty, first {empty[0]}: {hint}"
+        yield Finding(ERROR if none_left else WARNING, text)
+    if cases:
+        yield Finding(FINE, f"{split}: voxels of {len(cases)} cases read")

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""NormalizeScand scans kept on disk: read and resampled once, then only the cubes that training asks for are read.
+
+One HDF5 file a scan, in steps of 1/4095 of the window (half a HU) and chunks of 32×32×32 voxels. The whole scan is
+kept, not its candidates' cubes: LUNA16's 551,065 cubes of 64×64×32 overlap so much that they would take twice the
+bytes of the 888 scans, and another `patch_size` would need them all again.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from tqdm.auto import tqdm
+
+from ..imaging.errors import ScanError, problem_of
+from ..imaging.hdf5 import LEVELS, case_file
+from ..imaging.normalization import load_scan
+from ..imaging.reading import read_grid
+from ..imaging.scan_files import stem
+from ..utils.files import write_atomically
+from ..utils.parallel import run_parallel
+from ..utils.settings import to_bool, to_optional
+from .candidates import check_inside, cut_cube, nearest_voxels
+
+logger = logging.getLogger(__name__)
+
+CHUNK = 32  # voxels: a cube of 64×64×32 touches 18 chunks of some 40 KB
+
+
+class ScanCache:
+    """The normalized scans of a datalist's entries.
+
+    Args:
+        folder: where the files are kept; made when something is written.
+        intensity_range: window to clip to (HU for CT), or None for the volume's own range.
+        intensity_scale: "range" or "volume", see `scans.normalize`.
+        spacing: mm, or None to keep each scan's own.
+        foreground_crop: crop to the body first (MRI).
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        intensity_range: Sequence[float] | None = None,
+        intensity_scale: str = "volume",
+        spacing: Sequence[float] | None = (1.0, 1.0, 1.0),
+        foreground_crop: bool | str = False,
+    ) -> None:
+        window, sides = to_optional(intensity_range), to_optional(spacing)
+        self.folder = folder
+        self.settings: dict[str, Any] = {
+            "window": None if window is None else [float(limit) for limit in window],
+            "scale": intensity_scale,
+            "spacing": None if sides is None else [float(side) for side in sides],
+            "foreground": to_bool(foreground_crop, "foreground_crop"),
+        }
+
+    def prepare(self, entries: Sequence[Mapping[str, Any]], num_workers: int = 0) -> None:
+        """Check every scan's candidates against its header, then normalize the scans that are not in the cache yet.
+
+        Args:
+            entries: of a datalist; keys image (path), case and, for LNC, candidates.
+            num_workers: processes; each holds some 0.5 GB for a chest CT.
+
+        Raises:
+            ValueError: when candidates lie outside a scan, or a scan cannot be used; one line, before any training.
+            OSError: when the cache cannot be written.
+        """
+        for entry in entries:
+            if "candidates" in entry:
+                shape, affine = read_grid(entry["image"])
+                check_inside(entry, affine, shape)
+        calls = [
+            ({"file": entry["image"]}, str(case_file(self.folder, entry["case"])), self.settings) for entry in entries
+        ]
+        left = [call for call in calls if _stored_identity(Path(call[1])) != _identity(call[0]["file"], self.settings)]
+        problems: list[str] = []
+        if left:
+            for result in tqdm(run_parallel(_prepare_scan, left, int(num_workers)), "scans", len(left), unit="scan"):
+                problems += [result["problem"]] if result["problem"] else []
+                for note in result["notes"]:
+                    logger.warning(note)
+        if problems:
+            raise ValueError(f"{len(problems)} of {len(calls)} scans cannot be used, first: {problems[0]}")
+
+    def cube(self, entry: Mapping[str, Any], position: Sequence[float] | None, shape: Sequence[int]) -> np.ndarray:
+        """Read one cube.
+
+        Args:
+            entry: whose scan has been prepared.
+            position: mm, LPS; None is the middle of the scan.
+            shape: voxels.
+
+        Shape:
+            → `shape`, float32 in [0, 1].
+
+        Raises:
+            OSError: when the scan's file is missing, unreadable, or of another run's settings; the message names it.
+        """
+        file = case_file(self.folder, entry["case"])
+        try:
+            with h5py.File(file, "r", locking=False) as stored:
+                volume = stored["volume"]
+                foreign = json.loads(stored.attrs["identity"])[0] != self.settings
+                if position is None:
+                    center = middle(volume.shape)
+                else:
+                    center = nearest_voxels([position], stored.attrs["affine"], volume.shape)[0].tolist()
+                cube = cut_cube(volume, center, shape)
+        except (OSError, KeyError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise OSError(f"{file}: unreadable ({reason}): delete it, and training makes it again") from error
+        if foreign:
+            raise OSError(f"{file}: made again by a run with other settings meanwhile: give each run its own cache_dir")
+        return np.divide(cube, np.float32(LEVELS), dtype=np.float32)
+
+
+def middle(shape: Sequence[int]) -> list[int]:
+    """Return the middle voxel, on which a cube of the whole scan is centered."""
+    return [side // 2 for side in shape]
+
+
+def _identity(file: str, settings: Mapping[str, Any]) -> str:
+    """Name what a cached scan was made from: the files of that name (MetaImage has two), and the settings."""
+    path = Path(file)
+    parts = sorted(path.parent.glob(glob.escape(stem(path.name)) + ".*"))
+    return json.dumps([settings, [[part.name, part.stat().st_size, part.stat().st_mtime_ns] for part in parts]])
+
+
+def _stored_identity(target: Path) -> str | None:
+    try:
+        with h5py.File(target, "r", locking=False) as stored:
+            return str(stored.attrs["identity"])
+    except (OSError, KeyError):
+        return None
+
+
+def _prepare_scan(case: Mapping[str, Any], target: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Normalize one scan into its file; a scan that cannot be used is the result's `problem`."""
+    try:
+        identity = _identity(case["file"], settings)  # before it is read: a scan that changes meanwhile is read again
+        scan = load_scan(case["file"], **settings)
+    except (ScanError, RuntimeError, MemoryError) as error:
+        return {"problem": problem_of(case["file"], error), "notes": []}
+    values = scan.volume.mul_(LEVELS).round_().numpy().astype(np.uint16)
+    with h5py.File("scan.h5", "w", driver="core", backing_store=False) as memory:
+        chunks = tuple(min(CHUNK, side) for side in values.shape)
+        memory.create_dataset("volume", data=values, chunks=chunks, shuffle=True, compression="lzf", track_times=False)
+        memory.attrs.update({"affine": scan.affine, "identity": identity})
+        memory.flush()
+        content = memory.id.get_file_image()
+    write_atomically(Path(target), lambda path: path.write_bytes(content))
+    return {"problem": None, "notes": scan.notes}

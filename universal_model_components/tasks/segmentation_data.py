@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cases of a target task: read from a datalist and checked, fewer of them for label fractions, cached, and seeded.
+
+What a case looks like after its random transforms is a function of one seed, which the sampler hands out with the
+index: a run that was killed goes on with the same cubes, on any number of workers and ranks.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.data import CacheDataset
+from monai.transforms import Compose
+
+from ..datalists.splits import hash_order
+from ..imaging.errors import ScanError, scan_error
+from ..imaging.geometry import grid_difference
+from ..imaging.reading import read_grid
+from ..imaging.scan_files import SUFFIXES, stem
+
+
+def read_cases(
+    datalist: str | Path,
+    dataset_dir: str | Path,
+    split: str,
+    keys: Sequence[str] = ("image", "label"),
+    optional: bool = False,
+) -> list[dict[str, Any]]:
+    """Read one list of a datalist, with whole paths; headers are checked before hours of training are spent.
+
+    Args:
+        datalist: JSON, see MONAI's `load_decathlon_datalist`; entries may have more keys, which stay.
+        dataset_dir: folder that paths are relative to.
+        split: "training", "validation" or "test".
+        keys: every entry must have these; "image", and "label" where it is a path, are files on one grid.
+        optional: return nothing for a list that is missing or empty.
+
+    Returns:
+        The entries; those without "case" get the image's path, without its suffix, for one.
+
+    Raises:
+        SystemExit: with one line that names the entry, when the file, a key or a scan is missing, a case is there
+            twice, or a label is not on its image's grid.
+    """
+    try:
+        entries = read_split(datalist, split)
+        if not entries and not optional:
+            raise ValueError(f"{datalist} has no {split!r} cases: add some, or give another datalist")
+        cases = [
+            check_entry(f"{datalist}: {split}[{i}]", entry, Path(dataset_dir), keys) for i, entry in enumerate(entries)
+        ]
+        seen: set[str] = set()
+        for case in cases:
+            if case["case"] in seen:
+                raise ValueError(f"{datalist}: case {case['case']!r} is twice in {split!r}: remove or rename one")
+            seen.add(case["case"])
+        return cases
+    except ValueError as error:
+        raise SystemExit(f"datalist: {error}") from error
+
+
+def read_split(datalist: str | Path, split: str) -> list[Any]:
+    """Return one list of a datalist as it is, empty where there is none.
+
+    Raises:
+        ValueError: when the file cannot be read, or the list is none; one line.
+    """
+    try:
+        content = json.loads(Path(datalist).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot read {datalist} ({error}): give --datalist, or make one (see README)") from error
+    entries = content.get(split, []) if isinstance(content, dict) else None
+    if not isinstance(entries, list):
+        raise ValueError(f"{datalist}: {split!r} is no list: give a MONAI datalist")
+    return entries
+
+
+def check_entry(where: str, entry: Any, root: Path, keys: Sequence[str]) -> dict[str, Any]:
+    """Return an entry with whole paths and a case id, after a look at its headers.
+
+    Args:
+        where: it stands, for messages.
+        entry: of a datalist.
+        root: folder that paths are relative to.
+        keys: that it must have.
+
+    Raises:
+        ValueError: for whatever `read_cases` refuses in a single entry; one line.
+    """
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"{where} is {entry!r}, expected a mapping with {list(keys)}")
+    missing = [key for key in keys if key not in entry]
+    if missing:
+        raise ValueError(f"{where} has no {missing[0]!r} (found {sorted(entry)}): add it")
+    case = {"case": stem(str(entry["image"])), **entry}
+    files = [key for key in ("image", "label") if isinstance(entry.get(key), str)]
+    for key in files:
+        path = root / entry[key]
+        if not path.exists():
+            raise ValueError(f"{where}: no file {path}: correct {key!r}, or dataset_dir")
+        case[key] = str(path)
+    if len(files) == 2 and all(case[key].lower().endswith(SUFFIXES) for key in files):
+        _check_grids(case["image"], case["label"])
+    return case
+
+
+def _check_grids(image: str, label: str) -> None:
+    (shape, affine), (label_shape, label_affine) = read_grid(image), read_grid(label)
+    if shape != label_shape:
+        raise ValueError(f"{label}: shape {label_shape}, its image {image} has {shape}: give a label of its image")
+    message = grid_difference(label_affine, affine, shape)
+    if message:
+        raise ValueError(f"{label}: {message} of its image {image}: resample the label, or repair its header")
+
+
+def take_label_fraction(cases: Sequence[dict[str, Any]], fraction: float, seed: int = 0) -> list[dict[str, Any]]:
+    """Keep a share of the training cases (paper IV-D: 1.0, 0.7, 0.3, 0.1); a smaller share is part of a larger one.
+
+    Cases are ordered by a hash of seed and case id, so the choice depends neither on their order nor on the machine.
+
+    Args:
+        cases: with a key "case".
+        fraction: above 0, up to 1; at least one case is kept.
+        seed: of the choice.
+
+    Raises:
+        SystemExit: with one line, when the fraction is out of range.
+    """
+    if isinstance(fraction, bool) or not isinstance(fraction, (int, float)) or not 0 < fraction <= 1:
+        raise SystemExit(f"label_fraction: {fraction!r} is not above 0 and up to 1")
+    wanted = max(1, math.floor(fraction * len(cases) + 0.5))
+    kept: Collection[str] = set(hash_order([case["case"] for case in cases], seed)[:wanted])
+    return [case for case in cases if case["case"] in kept]
+
+
+def share_of_rank(cases: int, rank: int = 0, world_size: int = 1) -> list[int]:
+    """Return the places of the cases that a rank validates; with fewer cases than ranks some are done twice.
+
+    Each rank needs one, because a collective metric waits for all of them. Of no cases there is none.
+    """
+    return [] if cases == 0 else [place % cases for place in range(rank, max(cases, world_size), world_size)]
+
+
+class CaseDataset(CacheDataset):
+    """MONAI's `CacheDataset`, whose random transforms get their seed with the index.
+
+    Args:
+        data: cases.
+        transform: a `Compose`; what comes before its first random transform is done once and kept.
+        cache_rate: share of the cases to keep in memory, from 0 to 1.
+        num_workers: threads that fill the cache.
+        copy_cache: copy a kept case before its random transforms; False spares copying a whole volume for one cube, and
+            is right where none of them writes into what it gets, as a crop, noise and a turn do not.
+
+    An index is a case's place, or a pair (place, seed), as `sampling.BalancedBatchSampler` makes them; places beyond
+    the last case start again from the first.
+
+    Raises:
+        SystemExit: when a case cannot be used, while the cache is filled; one line, with the file's name.
+        ScanError: the same, later.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[Mapping[str, Any]],
+        transform: Compose,
+        cache_rate: float = 1.0,
+        num_workers: int = 1,
+        copy_cache: bool = True,
+    ) -> None:
+        self.problem: ScanError | None = None
+        threads = max(1, int(num_workers))
+        super().__init__(list(data), transform, cache_rate=cache_rate, num_workers=threads, copy_cache=copy_cache)
+        if self.problem is not None:
+            raise SystemExit(f"data: {self.problem}")
+
+    def _load_cache_item(self, idx: int) -> Any:
+        """Keep the first problem for `__init__`: raised in one thread, it would leave the others running at exit."""
+        if self.problem is not None:
+            return None
+        try:
+            return super()._load_cache_item(idx)
+        except Exception as error:
+            self.problem = scan_error(error)
+            if self.problem is None:
+                raise
+            return None
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return a case, with its random transforms seeded where `index` is a pair."""
+        if not isinstance(index, tuple):
+            return _unwrapped(super().__getitem__, index)
+        place, seed = index
+        self.transform.set_random_state(seed=int(np.random.SeedSequence(int(seed)).generate_state(1)[0]))
+        return _unwrapped(super().__getitem__, place % len(self))
+
+
+def _unwrapped(function: Callable[[Any], Any], argument: Any) -> Any:
+    """Call a function; of an error that MONAI wrapped into pages of others, raise the one line about the scan."""
+    try:
+        return function(argument)
+    except Exception as error:
+        cause = scan_error(error)
+        if cause is None:
+            raise
+        raise cause from None

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A checkpoint from which a killed run goes on as if nothing had happened, bit for bit on CPU.
+
+Everything that a run draws by chance is a function of seed and step; what else it remembers is in the objects that are
+named here, and in the random number generators. The file is written beside, flushed, and renamed.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+
+from ..utils.files import write_atomically
+from ..utils.settings import to_optional
+
+logger = logging.getLogger(__name__)
+
+
+class RandomState:
+    """The states of PyTorch's, NumPy's and Python's global generators, of CUDA's too where there is one."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return every generator's state, as tensors and plain numbers that load with `weights_only=True`."""
+        name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002  the global one is meant
+        version, internal, gauss = random.getstate()
+        return {
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "numpy": [name, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, cached],
+            "python": [version, list(internal), gauss],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Set every generator."""
+        torch.set_rng_state(state["torch"].cpu())
+        if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all([generator.cpu() for generator in state["cuda"]])
+        name, keys, position, has_gauss, cached = state["numpy"]
+        np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), position, has_gauss, cached))  # noqa: NPY002
+        version, internal, gauss = state["python"]
+        random.setstate((version, tuple(internal), gauss))
+
+
+class TrainingCheckpoint:
+    """Save a run's whole state after every epoch, and every `interval` steps; load it when the run is resumed.
+
+    Attach it to the trainer last, so that an epoch's validation and schedules are in the checkpoint. Any of MONAI's
+    trainers will do; its loss scaler is in the checkpoint where it has one.
+
+    Args:
+        file: the one checkpoint, replaced each time.
+        objects: name → whatever has `state_dict` and `load_state_dict`; the trainer itself is added, and the random
+            number generators.
+        settings: values that must not have changed between the runs, such as seed, batch size and number of ranks.
+        resume: go on from `file`; where there is none, start from zero and say so.
+        interval: steps between checkpoints within an epoch; 0 is none.
+
+    Raises:
+        ValueError: on resuming with other settings, or from a file that is not such a checkpoint.
+    """
+
+    def __init__(
+        self,
+        file: str,
+        objects: Mapping[str, Any],
+        settings: Mapping[str, Any] | None = None,
+        resume: bool = False,
+        interval: int = 0,
+    ) -> None:
+        self.file = Path(file)
+        self.objects = {**objects, "random": RandomState()}
+        self.settings = dict(settings or {})
+        self.resume, self.interval = resume, interval
+
+    def attach(self, engine: Any) -> None:
+        """Load when `engine` starts, and save as it goes."""
+        engine.add_event_handler(Events.STARTED, self._load)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
+        if self.interval > 0:
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self._save_within_epoch)
+
+    def _everything(self, engine: Any) -> dict[str, Any]:
+        scaler = getattr(engine, "scaler", None)  # MONAI's trainers make theirs when they run, and without amp none
+        return {**self.objects, "trainer": engine} | ({} if scaler is None else {"scaler": scaler})
+
+    def _save_within_epoch(self, engine: Any) -> None:
+        # the last step of an epoch waits for the epoch's validation, else a resumed run would miss it
+        due = engine.state.iteration % self.interval == 0 and engine.state.iteration % engine.state.epoch_length != 0
+        if due and getattr(engine, "between_steps", True):
+            self._save(engine)
+
+    def _save(self, engine: Engine) -> None:
+        state: dict[str, Any] = {name: thing.state_dict() for name, thing in self._everything(engine).items()}
+        state["settings"] = self.settings
+        if idist.get_rank() == 0:
+            write_atomically(self.file, lambda path: torch.save(state, path))
+
+    def _load(self, engine: Any) -> None:
+        if not self.resume:
+            return
+        if not self.file.is_file():
+            logger.warning("resume: no checkpoint at %s, starting from zero", self.file)
+            return
+        try:
+            state = torch.load(self.file, map_location=engine.state.device, weights_only=True)
+        except Exception as error:
+            raise ValueError(f"resume: {self.file} is not a readable checkpoint ({type(error).__name__})") from error
+        things = self._everything(engine)
+        missing = sorted(set(things) - set(state))
+        if missing:
+            raise ValueError(f"resume: {self.file} has no {missing}, expected a checkpoint of this training")
+        for name, value in self.settings.items():
+            if to_optional(state["settings"].get(name)) != to_optional(value):
+                raise ValueError(
+                    f"resume: {self.file} was written with {name}={state['settings'].get(name)!r}, this run has "
+                    f"{value!r}; use the same, or --resume false to start anew"
+                )
+        max_epochs = engine.state.max_epochs  # a resumed run may be longer than the first was meant to be
+        for name, thing in things.items():
+            thing.load_state_dict(state[name])
+        engine.state.max_epochs = max_epochs
+        logger.info("resume: going on from %s at step %d", self.file, engine.state.iteration)

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ignite handlers of a training run: its alarms, its early stop, its progress and its panels.
+
+Configs name the record of losses (`loss_record`) and the models that are kept (`best_model`) by this module too.
+
+What a run must remember over a restart has a `state_dict`, and is named in `checkpoints.TrainingCheckpoint`'s objects.
+Files are written by rank 0 alone, beside and then renamed.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from ignite.engine import Events
+from ignite.handlers import EarlyStopping, ProgressBar
+
+from .best_model import BestModel as BestModel  # named as handlers.BestModel in configs
+from .best_model import LastModel as LastModel
+from .loss_record import LossRecorder as LossRecorder
+from .loss_record import learning_rates, loss_values
+
+logger = logging.getLogger(__name__)
+
+
+def use_handler(handler: Any) -> Any:
+    """Return `handler`: an entry of a config's handler list that is defined elsewhere in the config, under a name.
+
+    MONAI Label and MonaiAlgo want literal dicts in these lists and put entries of their own in front, so that neither
+    "@name" nor a reference by index would do.
+    """
+    return handler
+
+
+def _pass_on(engine: Any, error: BaseException) -> None:
+    raise error
+
+
+class TrainingAlarm:
+    """Name a loss that is not finite, and stop; name a restoration that has collapsed to a constant, and go on.
+
+    Whatever error ends the run is passed on as it is, before MONAI's `StatsHandler` logs a page about it: what a user
+    can mend ends in one line then (`engines.run`), and anything else in the interpreter's own traceback.
+
+    A restoration counts as collapsed when, over `patience` iterations on end, the standard deviation within the
+    restored cubes stays under `tolerance` of that within the originals. A learning rate of 1 with β = 10 can do that.
+
+    Args:
+        patience: iterations on end; 0 looks at the loss alone, as for other tasks than restoration.
+        tolerance: share of the originals' standard deviation.
+        warn: called with the one line; the log by default.
+        advice: what to do, the end of either line.
+    """
+
+    def __init__(
+        self,
+        patience: int = 20,
+        tolerance: float = 0.02,
+        warn: Callable[[str], Any] | None = None,
+        advice: str = "lower learning_rate, set gradient_clip or warmup_steps, or use modern.json",
+    ) -> None:
+        self.patience, self.tolerance, self.advice = patience, tolerance, advice
+        self.warn = logger.warning if warn is None else warn
+        self.constant_iterations = 0
+
+    def attach(self, engine: Any) -> None:
+        """Look at every iteration of `engine`; attach it before `StatsHandler` and whatever writes checkpoints."""
+        engine.add_event_handler(Events.EXCEPTION_RAISED, _pass_on)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def state_dict(self) -> dict[str, int]:
+        """Return how long the output has been constant."""
+        return {"constant_iterations": self.constant_iterations}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go on from `state_dict`'s result."""
+        self.constant_iterations = int(state["constant_iterations"])
+
+    def __call__(self, engine: Any) -> None:
+        """Check the iteration's losses and its restored cubes."""
+        losses = loss_values(engine.state.output)
+        wrong = {name: value for name, value in losses.items() if not math.isfinite(value)}
+        if wrong:
+            rates = learning_rates(engine.optimizer)
+            message = (
+                f"non-finite loss at step {engine.state.iteration}: {wrong}, learning rates {rates}; {self.advice}"
+            )
+            logger.error(message)
+            raise FloatingPointError(message)
+        if self.patience > 0:
+            self._check_spread(engine)
+
+    def _check_spread(self, engine: Any) -> None:
+        restored = torch.stack([torch.sigmoid(o["pred"].float()) for o in engine.state.output]).flatten(1)
+        original = torch.stack([o["label"] for o in engine.state.output]).flatten(1)
+        spread = float(restored.std(dim=1).mean() / original.std(dim=1).mean().clamp_min(1e-6))
+        self.constant_iterations = self.constant_iterations + 1 if spread < self.tolerance else 0
+        if self.constant_iterations == self.patience:
+            self.warn(
+                f"collapse at step {engine.state.iteration}: the restored cubes have been constant for {self.patience} "
+                f"steps (their spread is {spread:.2%} of the originals'); {self.advice}"
+            )
+
+
+class EarlyStop:
+    """Ignite's early stopping on one of the validator's metrics; attach it to the trainer.
+
+    Args:
+        validator: the engine with the metric.
+        metric: its name.
+        patience: validations without a new best; 0 is off.
+        interval: epochs between validations.
+        higher_is_better: of the metric; False for a loss.
+    """
+
+    def __init__(
+        self, validator: Any, metric: str, patience: int = 0, interval: int = 1, higher_is_better: bool = False
+    ) -> None:
+        self.validator, self.metric, self.patience, self.interval = validator, metric, patience, interval
+        self.sign = 1.0 if higher_is_better else -1.0
+        self.handler: EarlyStopping | None = None
+
+    def attach(self, engine: Any) -> None:
+        """Stop `engine` when the metric has not improved for `patience` validations."""
+        if self.patience > 0:
+            self.handler = EarlyStopping(self.patience, self._score, engine)
+            engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self.handler)
+
+    def _score(self, engine: Any) -> float:
+        return self.sign * float(self.validator.state.metrics[self.metric])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the counter and the best score, nothing when off."""
+        return {} if self.handler is None else dict(self.handler.state_dict())
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state_dict`'s result; a run that had been stopped stays stopped."""
+        if self.handler is None or not state:
+            return
+        self.handler.load_state_dict(state)
+        if self.handler.counter >= self.patience:
+            self.handler.trainer.terminate()
+
+
+class Progress:
+    """A progress bar an epoch, with every loss of the last batch.
+
+    Args:
+        name: what the bar is called.
+    """
+
+    def __init__(self, name: str = "pre-training") -> None:
+        self.name = name
+
+    def attach(self, engine: Any) -> None:
+        """Show the progress of `engine`, on rank 0."""
+        if idist.get_rank() == 0:
+            ProgressBar(persist=True, desc=self.name).attach(engine, output_transform=loss_values)
+
+
+class RestorationPanels:
+    """Draw the first cubes of the validation set, corrupted and restored, every few epochs.
+
+    Args:
+        folder: where `epoch_0001.png` … go.
+        draw: (original, corrupted, restored, file) → None, tensors (B, C, H, W, D) in [0, 1].
+        interval: epochs between panels; 0 is off.
+    """
+
+    def __init__(self, folder: str, draw: Callable[..., Any], interval: int = 1) -> None:
+        self.folder, self.draw, self.interval = Path(folder), draw, interval
+
+    def attach(self, engine: Any) -> None:
+        """Draw the first batch of each of `engine`'s epochs that are due."""
+        if self.interval > 0 and idist.get_rank() == 0:
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def __call__(self, engine: Any) -> None:
+        """Draw the batch that the evaluator has just finished, when it is the epoch's first."""
+        if engine.state.iteration != 1 or engine.state.epoch % self.interval:
+            return
+        output = engine.state.output
+        restored = torch.sigmoid(output["pred"]["restoration"].float())
+        self.folder.mkdir(parents=True, exist_ok=True)
+        file = self.folder / f"epoch_{engine.state.epoch:04d}.png"
+        self.draw(output["label"]["restoration"].cpu(), output["image"].cpu(), restored.cpu(), file)

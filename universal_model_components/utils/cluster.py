@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Work on many cases on a Dask cluster: the same function as in local processes, scheduled by `dask.distributed`.
+
+Dask runs a call again when its worker dies; what makes that safe is the call itself, which keeps a finished case and
+writes a new one whole or not at all. Workers need this package and the same paths, on a shared file system.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import __version__
+from ..cubes.recipe import RECIPE_VERSION
+
+CONNECT_SECONDS = 20
+
+
+@contextmanager
+def connect(address: str) -> Iterator[Any]:
+    """Yield a client of the scheduler at an address, and close it at the end, which drops what has not begun.
+
+    Raises:
+        ValueError: when `distributed` is not installed, or nothing answers at the address.
+    """
+    try:
+        from distributed import Client
+    except ImportError as error:
+        wanted = "pip install 'universal-model-components[cluster]'"
+        raise ValueError(f"scheduler: needs dask.distributed ({error}): {wanted}") from error
+    try:
+        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+    except (OSError, ValueError, TypeError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ValueError(
+            f"scheduler: nothing answers at {address!r} ({reason}): start `dask scheduler`, or give null"
+        ) from error
+    with client:
+        yield client
+
+
+def cluster_threads(address: str) -> int:
+    """Return how many calls the cluster works on at once.
+
+    Raises:
+        ValueError: as `connect`.
+    """
+    with connect(address) as client:
+        return sum(client.nthreads().values())
+
+
+def run_on_cluster(
+    function: Callable[..., Any],
+    arguments: Sequence[tuple],
+    address: str,
+    folder: str | Path,
+    lost: Callable[[tuple, str], Any],
+) -> Iterator[Any]:
+    """Yield `function(*a)` for each a, in the order in which they finish.
+
+    Args:
+        function: importable by name; calling it twice does no harm.
+        arguments: one tuple for each call; paths in them are absolute.
+        address: of the scheduler, for example tcp://10.0.0.1:8786.
+        folder: that every worker must see.
+        lost: makes the result of a call at which one worker after the other died (Dask's `allowed-failures`), from the
+            call and the reason.
+
+    Raises:
+        ChildProcessError: when the scheduler is lost.
+        ValueError: as `connect`; when a worker lacks the package, has another version or does not see the folder.
+        Exception: whatever a call raises; calls that have not begun are dropped.
+    """
+    with connect(address) as client:
+        from distributed import KilledWorker, as_completed
+
+        _check_workers(client, str(folder))
+        # One list for each parameter; `pure=False`, as equal calls are not to share one result.
+        futures = client.map(_call, [function] * len(arguments), arguments, pure=False, batch_size=1000)
+        calls = dict(zip(futures, arguments, strict=True))
+        del futures  # each is let go when its result is here
+        for future, result in as_completed(calls, loop=client.loop, with_results=True, raise_errors=False):
+            call, error = calls.pop(future), result[1] if future.status == "error" else result
+            if isinstance(error, KilledWorker):
+                yield lost(call, "its worker died, and so did those that tried again: out of memory?")
+            elif future.status == "canceled":
+                raise ChildProcessError(f"scheduler: lost the connection to {address} ({error}): run again to go on")
+            elif isinstance(error, BaseException):
+                raise error
+            else:
+                yield result
+
+
+def _call(function: Callable[..., Any], arguments: tuple) -> Any:
+    torch.set_num_threads(1)  # as in local processes, so that results are the same
+    return function(*arguments)
+
+
+def _look(folder: str) -> tuple[str, int, bool]:
+    return __version__, RECIPE_VERSION, Path(folder).is_dir()
+
+
+def _check_workers(client: Any, folder: str) -> None:
+    """Ask every worker that is there for its version of this package, and whether it sees the folder."""
+    if not client.nthreads():
+        print("scheduler: no worker yet, waiting for one: start `dask worker ADDRESS`", flush=True)
+        client.wait_for_workers(1)
+    for worker, answer in client.run(_look, folder, on_error="return").items():
+        if isinstance(answer, BaseException):
+            raise ValueError(f"scheduler: worker {worker}: {type(answer).__name__}: {answer}: install this package")
+        version, recipe_version, seen = answer
+        if (version, recipe_version) != (__version__, RECIPE_VERSION):
+            there, here = f"{version} (recipe {recipe_version})", f"{__version__} (recipe {RECIPE_VERSION})"
+            raise ValueError(f"scheduler: worker {worker} has version {there}, here is {here}: install the same one")
+        if not seen:
+            raise ValueError(f"scheduler: worker {worker} sees no folder {folder}: put it on a shared file system")

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files of weights, whatever wraps them: a state dict, {"model": …}, {"state_dict": …}, prefixes, safetensors.
+
+Nothing in a file is executed: PyTorch files are read with `weights_only=True`, and one that holds code is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+WRAPPERS = ("state_dict", "model", "network", "model_state_dict")  # "network" is our own checkpoint.pt
+PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and of torch.compile
+
+
+@dataclass
+class WeightFile:
+    """What a file of weights holds.
+
+    Args:
+        name: the file's path, or what else names the source in messages.
+        state: tensors by name, without wrapper and prefixes.
+        kind: "safetensors", "PyTorch" or "mapping".
+        wrapping: what was taken off, such as ["state_dict", "module."].
+        metadata: the strings in a safetensors header, such as the provenance.
+    """
+
+    name: str
+    state: dict[str, Tensor]
+    kind: str
+    wrapping: list[str] = field(default_factory=list)
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def open_weights(source: str | Path | Mapping[str, Any], key: str = "pretrained_weights") -> WeightFile:
+    """Read weights from a file or take them from a mapping, and unwrap them.
+
+    Args:
+        source: a file of `torch.save` or safetensors, or what `torch.load` returned.
+        key: what the messages start with.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when it is no file of weights, is truncated, or is a pickle with code in it, which is named.
+    """
+    if isinstance(source, Mapping):
+        return _unwrap(WeightFile("the given mapping", dict(source), "mapping"), key)
+    if not isinstance(source, (str, Path)) or source == "":  # python-fire: True for an option without a value
+        raise ValueError(f"{key}: {source!r} is no file: give a .pt or .safetensors, or null for none")
+    file = Path(source)
+    if not file.is_file():
+        raise FileNotFoundError(f"{key}: no file {file}: train or download first, or give another path")
+    with file.open("rb") as handle:
+        start = handle.read(64)
+    if start.lstrip()[:1] == b"<" or start.startswith(b"version https://git-lfs"):
+        found = "a web page" if start.lstrip()[:1] == b"<" else "a Git LFS pointer"
+        raise ValueError(f"{key}: {file} is {found}, not weights: download it again")
+    if file.suffix == ".safetensors" or start[8:9] == b"{":
+        return _read_safetensors(file, key)
+    return _unwrap(WeightFile(str(file), load_pickle(file, key), "PyTorch"), key)
+
+
+def load_pickle(file: str | Path, key: str = "pretrained_weights") -> Any:
+    """Read what `torch.save` wrote, without running any of it.
+
+    Raises:
+        ValueError: when the file is truncated or foreign, or holds code; the message names the first object that is
+            more than a tensor, a number, a string or a container of these.
+    """
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # a truncated or foreign file fails in many ways
+        code = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if code:
+            raise ValueError(
+                f"{key}: {file} holds code ({code[1]}), which is not run: save the plain state dict of its network"
+            ) from error
+        if "TorchScript" in str(error):
+            raise ValueError(
+                f"{key}: {file} is a TorchScript archive, expected a plain state dict: give the model.pt"
+            ) from error
+        raise ValueError(f"{key}: {file} is unreadable ({type(error).__name__}): give a model.pt") from error
+
+
+def _read_safetensors(file: Path, key: str) -> WeightFile:
+    try:
+        with safe_open(file, framework="pt", device="cpu") as content:
+            state = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118  not a mapping
+            metadata = dict(content.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{key}: {file} is unreadable or truncated ({error}): download or write it again") from error
+    return _unwrap(WeightFile(str(file), state, "safetensors", metadata=metadata), key)
+
+
+def _unwrap(found: WeightFile, key: str) -> WeightFile:
+    """Take off wrappers and prefixes, and check that tensors are left."""
+    content: Any = found.state
+    while isinstance(content, Mapping):
+        wrapper = next((name for name in WRAPPERS if isinstance(content.get(name), Mapping)), None)
+        if wrapper is None:
+            break
+        content = content[wrapper]
+        found.wrapping.append(wrapper)
+    items = content.items() if isinstance(content, Mapping) else ()
+    if not items or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in items):
+        what = f"a mapping of {list(content)[:4]}" if isinstance(content, Mapping) else type(content).__name__
+        raise ValueError(f"{key}: {found.name} holds {what}, expected a plain state dict: give a model.pt")
+    found.state = dict(content)
+    while prefix := next((p for p in PREFIXES if all(name.startswith(p) for name in found.state)), None):
+        found.state = {name.removeprefix(prefix): tensor for name, tensor in found.state.items()}
+        found.wrapping.append(prefix)
+    return found

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The provenance of weights: how they came to be, and a hash that ties it to them.
+
+A mapping of plain JSON values: in the header of a safetensors file (key "provenance"), and in NAME.provenance.json
+beside NAME.pt. `sha256` is that of the tensors, so it is the same in either container and whatever wraps them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from .. import __version__
+from ..utils.files import write_atomically, write_json
+from ..utils.settings import to_optional
+
+AXES = "RAS"  # voxel indices grow to the right, to the front and upwards
+BATCH_STATISTICS = "batch statistics, in evaluation too"
+RUNNING_STATISTICS = "running statistics in evaluation"
+
+
+def pretraining_provenance(
+    index: Mapping[str, Any],
+    features: Sequence[int],
+    modalities: Sequence[str],
+    corruption: Any,
+    seed: int,
+    **more: Any,
+) -> dict[str, Any]:
+    """Describe a pre-training, as far as it is known before it starts.
+
+    Args:
+        index: what store.json holds: the recipe, the sets and the cases of each split.
+        features: widths of the encoder's levels.
+        modalities: the ones trained on, in the order of their labels.
+        corruption: the object that corrupts; its numbers are its settings.
+        seed: of the training.
+        more: further settings, such as alpha and beta.
+    """
+    recipe = index["recipe"]
+    settings = {name: value for name, value in vars(corruption).items() if isinstance(value, (int, float, str))}
+    return {
+        "method": "Universal Model pre-training",
+        "features": [int(width) for width in features],
+        "axes": AXES,
+        "spacing": list(recipe["spacing"]),
+        "patch_size": list(recipe["patch_size"]),
+        "intensity_range": {name: recipe["intensity_range"][name] for name in modalities},
+        "intensity_scale": {name: recipe["intensity_scale"][name] for name in modalities},
+        "recipe": dict(recipe),
+        "corruption": settings,
+        "data": _data_sets(index, modalities),
+        "seed": int(seed),
+        **more,
+    }
+
+
+def _data_sets(index: Mapping[str, Any], modalities: Sequence[str]) -> dict[str, Any]:
+    """List the sets with license, and cases by modality and split."""
+    sets: dict[str, Any] = {}
+    for split, cases in index["splits"].items():
+        counts = Counter((case.get("set", "scans"), case["modality"]) for case in cases)
+        for (name, modality), count in sorted(counts.items()):
+            if modality in modalities:
+                facts = index.get("sets", {}).get(name, {})
+                entry = sets.setdefault(name, {"license": facts.get("license", facts.get("license", "not stated"))})
+                entry.setdefault("cases", {}).setdefault(modality, {})[split] = count
+    return sets
+
+
+def tensors_sha256(state: Mapping[str, Tensor]) -> str:
+    """Hash names, types, shapes and values; the order of the names and the container do not matter."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def provenance_file(file: str | Path) -> Path:
+    """Return where the provenance of a PyTorch file is: model.pt → model.provenance.json."""
+    return Path(file).with_suffix(".provenance.json")
+
+
+def complete(provenance: Mapping[str, Any] | None, state: Mapping[str, Tensor], **more: Any) -> dict[str, Any]:
+    """Add the kind of normalization, the versions of the code, the tensors' hash, and whatever else is given."""
+    running = any(name.endswith(".running_mean") for name in state)
+    normalization = {"normalization": RUNNING_STATISTICS if running else BATCH_STATISTICS}
+    versions = {"universal-model-components": __version__}
+    versions |= {name: importlib.metadata.version(name) for name in ("torch", "monai")}
+    return {**normalization, **(provenance or {}), "code": versions, **more, "sha256": tensors_sha256(state)}
+
+
+def write_weights(file: str | Path, state: Mapping[str, Tensor], provenance: Mapping[str, Any]) -> None:
+    """Write weights with their provenance, each file beside and then renamed.
+
+    A kill on the way leaves old weights or new ones without a provenance, never a provenance of other weights.
+
+    Args:
+        file: .safetensors, which takes the provenance inside; any other suffix is a plain state dict of PyTorch's, with
+            the provenance beside it.
+        state: tensors by name.
+        provenance: of `complete`.
+
+    Raises:
+        OSError: when it cannot be written.
+    """
+    file = Path(file)
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    if file.suffix == ".safetensors":
+        metadata = {"format": "pt", "provenance": json.dumps(provenance, sort_keys=True, allow_nan=False)}
+        # a tensor of its own for each name: safetensors stores no shared memory
+        unshared = {name: tensor.clone() for name, tensor in plain.items()}
+        # not `save_file`, whose files only their owner may read
+        write_atomically(file, lambda path: path.write_bytes(save(unshared, metadata=metadata)))
+        return
+    provenance_file(file).unlink(missing_ok=True)
+    write_atomically(file, lambda path: torch.save(plain, path))
+    write_json(provenance_file(file), provenance)
+
+
+def read_provenance(file: str | Path, metadata: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return the provenance in a safetensors header, or beside a PyTorch file; None when there is none.
+
+    Raises:
+        ValueError: when it is not JSON.
+    """
+    beside = provenance_file(file)
+    text, where = metadata.get("provenance"), str(file)
+    if text is None and Path(file).is_file() and beside.is_file():
+        text, where = beside.read_text(encoding="utf-8"), str(beside)
+    if text is None:
+        return None
+    try:
+        provenance = json.loads(text)
+        if isinstance(provenance, dict):
+            return provenance
+        raise ValueError(f"a {type(provenance).__name__}")
+    except ValueError as error:
+        raise ValueError(f"{where}: no provenance ({error}): download or write the weights again") from error
+
+
+def differences(provenance: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[str]:
+    """Say where a run prepares its images in another way than the weights' training did.
+
+    Args:
+        provenance: of the weights; what it does not state is not compared.
+        recipe: of the run: spacing in mm, and intensity_range and intensity_scale of its one modality.
+    """
+    found = []
+    for key, value in recipe.items():
+        if key not in provenance:
+            continue
+        there = provenance[key]
+        known = list(there.values()) if isinstance(there, Mapping) else [there]
+        if _plain(value) not in [_plain(one) for one in known]:
+            found.append(f"{key} {there}, this run has {value}")
+    return found
+
+
+def _plain(value: Any) -> Any:
+    return [float(item) for item in value] if isinstance(value, (list, tuple)) else to_optional(value)
