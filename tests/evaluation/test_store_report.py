@@ -94,5 +94,5 @@ def test_a_store_without_histograms_still_has_a_page(tmp_path):
 
 def test_an_unfinished_store_has_no_page(tmp_path):
     open_store(tmp_path, {})
-    with pytest.raises(ValueError, match=r"preparation of .* has not ended: run prepare_cubes\.json again"):
+    with pytest.raises(ValueError, match=r"preparation of .* has not ended: run prepare\.json again"):
         write_store_report(tmp_path)
