@@ -13,11 +13,13 @@ import torch
 from conftest import REPOSITORY
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
+from monai.transforms import Compose
 from torch import nn
 
 from universal_model_components.imaging.errors import ScanError
 from universal_model_components.imaging.labels import Labels
-from universal_model_components.imaging.transforms import LoadScand, NormalizeScand, guess_modality
+from universal_model_components.imaging.normalization import guess_modality
+from universal_model_components.imaging.transforms import NormalizeScand, ReadScand
 from universal_model_components.inference.classification import CandidateInferer, CandidateVoxelsd, CenterPatchd
 from universal_model_components.inference.features import SaveFeaturesd
 from universal_model_components.inference.predictions import SavePredictionsd
@@ -136,6 +138,7 @@ def test_modality_is_told_by_intensities(lowest, name, tmp_path, generator):
     assert guess_modality(voxels) == name
     nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / "a.nii.gz")
     windows, scales = {"ct": [-1000, 1000], "mri": [0, 4000]}, {"ct": "range", "mri": "volume"}
-    load = LoadScand("image", windows, scales)
-    told, given = (load({"image": str(tmp_path / "a.nii.gz"), **more})["image"] for more in ({}, {"modality": name}))
-    assert torch.equal(told, given)
+    read = Compose([ReadScand("image"), NormalizeScand("image", windows, scales)])
+    file = str(tmp_path / "a.nii.gz")
+    guessed, given = (read({"image": file, **more})["image"] for more in ({}, {"modality": name}))
+    assert torch.equal(guessed, given)

@@ -356,7 +356,7 @@ def test_corrupt_members_are_named_skipped_and_nothing_is_lost(tmp_path):
     bad = make(brats2018, tmp_path, **options)
     assert len(bad["problems"]) == 3
     assert any(line.startswith(f"{image}: unreadable or truncated") for line in bad["problems"])
-    assert any(line.startswith(f"{mask}: mask of shape [15, 14, 12], its image has") for line in bad["problems"])
+    assert any(line.startswith(f"{mask}: shape (15, 14, 12), expected (16, 14, 12) of ") for line in bad["problems"])
     assert all("\n" not in line for line in bad["problems"])
     left = {c["case"] for split in SPLITS for c in good[split]} - {c["case"] for c in good["training"][:3]}
     assert {c["case"] for split in SPLITS for c in bad[split]} == left

@@ -143,7 +143,8 @@ def test_masks_on_different_grids_are_refused(tmp_path):
         postprocessing=OriginalLabeld("label", LABELS),
     )
     with pytest.raises(
-        SystemExit, match=r"evaluate: same: prediction \(1, .*, its label \(1, 24, 20, 16\), expected two"
+        SystemExit,
+        match=r"evaluate: same: prediction: shape \(.*\), expected \(24, 20, 16\) of .*label.nii.gz: see validate::",
     ):
         run_segmentation_evaluation(plain)
 

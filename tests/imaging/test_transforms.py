@@ -11,13 +11,13 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 from scan_files import body, write_scan
 
+from universal_model_components.imaging.components import LargestComponentd
 from universal_model_components.imaging.errors import ScanError, scan_error
 from universal_model_components.imaging.geometry import nearest_on_grid
 from universal_model_components.imaging.transforms import (
-    SCAN_GRID,
-    LargestComponentd,
-    LoadScand,
+    ORIGINAL_SPACE,
     NormalizeScand,
+    ReadScand,
     ToOriginalSpaced,
 )
 from universal_model_components.phantom import draw_brain_mri, draw_heart_ct
@@ -44,9 +44,9 @@ def dice(first, second):
 def test_a_volume_in_memory_is_normalized_as_for_pretraining(tmp_path, settings):
     phantom = draw_heart_ct(1, (24, 20, 16), spacing=(3.0, 2.0, 2.5), axcodes="PIR", tilt=8)
     nibabel.save(phantom.nifti(), tmp_path / "ct.nii")
-    expected = LoadScand(
-        "image", {"ct": settings["intensity_range"]}, {"ct": settings.get("intensity_scale", "volume")}
-    )({"image": str(tmp_path / "ct.nii"), "modality": "ct"})["image"]
+    window, scale = {"ct": settings["intensity_range"]}, {"ct": settings.get("intensity_scale", "volume")}
+    given = {"image": str(tmp_path / "ct.nii"), "modality": "ct"}
+    expected = Compose([ReadScand("image"), NormalizeScand("image", window, scale)])(given)["image"]
     found = pipeline(**settings)({"image": str(tmp_path / "ct.nii")})["image"]
     torch.testing.assert_close(found.as_tensor(), expected.as_tensor(), rtol=0, atol=1e-6)
     torch.testing.assert_close(found.affine, expected.affine)
@@ -76,7 +76,7 @@ def test_a_mask_comes_back_to_the_scan_that_it_is_of(tmp_path, grid):
     assert back.shape[1:] == phantom.image.shape
     np.testing.assert_allclose(back.affine, phantom.affine)
     assert back.meta["filename_or_obj"].endswith("image.nii.gz")
-    assert SCAN_GRID not in back.meta
+    assert ORIGINAL_SPACE not in back.meta
     exact = min(grid["spacing"]) >= 1
     assert dice(back.numpy()[0] > 0.5, phantom.labels["blob"] > 0) >= (0.97 if exact else 0.9)
 
@@ -141,7 +141,11 @@ def moved(affine, shift):
 @pytest.mark.parametrize(
     ("label", "affine", "message"),
     [
-        [np.zeros((32, 32, 31), np.uint8), 2.0, r"label.nii.gz: shape \(1, 32, 32, 31\), its image .* \(1, 32, 32, 32"],
+        [
+            np.zeros((32, 32, 31), np.uint8),
+            2.0,
+            r"label.nii.gz: shape \(32, 32, 31\), expected \(32, 32, 32\) of .*image.nii.gz",
+        ],
         [np.zeros((32, 32, 32), np.uint8), moved(np.diag([2.0, 2, 2, 1]), 1.0), r"corners lie up to 1 mm from those"],
         [np.full((32, 32, 32), 3, np.uint8), 2.0, r"label value 3 in 32768 voxels, expected \[0, 1, 2\]"],
     ],
@@ -167,7 +171,7 @@ def test_a_grid_that_differs_by_rounding_is_accepted(tmp_path):
 
 
 def test_the_way_back_needs_the_way_there():
-    with pytest.raises(ValueError, match="image: no 'scan_grid' in its metadata"):
+    with pytest.raises(ValueError, match="image: no 'original_space' in its metadata"):
         ToOriginalSpaced("pred")({"image": torch.zeros(1, 4, 4, 4), "pred": torch.zeros(1, 4, 4, 4)})
 
 

@@ -14,7 +14,7 @@ from monai.bundle import ConfigWorkflow
 from torch import nn
 
 from universal_model_components.imaging.geometry import resample_to_affine
-from universal_model_components.imaging.transforms import BackToScand, LoadScand
+from universal_model_components.imaging.transforms import NormalizeScand, ReadScand, ToOriginalSpaced
 from universal_model_components.inference.inputs import list_scans
 from universal_model_components.inference.runner import ScanLoader
 from universal_model_components.method.heads import pool_levels
@@ -52,6 +52,10 @@ def write_scan(file: Path, voxels: np.ndarray, affine: np.ndarray) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     nibabel.save(nibabel.Nifti1Image(voxels, affine), file)
     return file
+
+
+def read_and_normalize(data: dict) -> dict:
+    return NormalizeScand("image", RANGES, SCALES)(ReadScand("image")(data))
 
 
 class Identity(nn.Module):
@@ -100,10 +104,10 @@ def test_scan_comes_back_to_its_own_voxels(grid, tmp_path):
     affine = affine_of(directions)
     voxels = smooth_scan(affine, shape)
     file = write_scan(tmp_path / "a.nii.gz", voxels, affine)
-    data = LoadScand("image", RANGES, SCALES)({"image": str(file), "modality": "ct", "other": 7})
+    data = read_and_normalize({"image": str(file), "modality": "ct", "other": 7})
     assert tuple(nibabel.aff2axcodes(data["image"].affine.numpy())) == ("R", "A", "S")
     assert data["other"] == 7
-    native = BackToScand("image")(data)["image"]
+    native = ToOriginalSpaced("image", restore_intensity=True)(data)["image"]
     assert tuple(native.shape) == (1, *shape)
     np.testing.assert_allclose(native.affine, nibabel.load(file).affine, atol=1e-5)
     exact = np.allclose(np.linalg.norm(directions, axis=0), 1)
@@ -120,7 +124,8 @@ def test_intensities_come_back_to_the_unit_of_the_file(modality, intensities, li
     voxels = (low + (high - low) * torch.rand(12, 12, 12, generator=generator)).numpy()
     voxels[0, 0, :2] = intensities
     file = write_scan(tmp_path / "a.nii.gz", voxels, np.eye(4))
-    native = BackToScand("image")(LoadScand("image", RANGES, SCALES)({"image": str(file), "modality": modality}))
+    data = read_and_normalize({"image": str(file), "modality": modality})
+    native = ToOriginalSpaced("image", restore_intensity=True)(data)
     np.testing.assert_allclose(native["image"][0], voxels.clip(*limits), atol=1e-3 * (limits[1] - limits[0]))
 
 
@@ -130,9 +135,12 @@ def test_resample_to_affine_names_crossed_axes():
 
 
 def test_transforms_pass_over_missing_keys_only_when_told(tmp_path):
-    assert BackToScand("pred", allow_missing_keys=True)({"image": 1}) == {"image": 1}
-    with pytest.raises(KeyError):
-        BackToScand("pred")({"image": 1})
+    file = write_scan(tmp_path / "a.nii.gz", smooth_scan(np.eye(4), (8, 8, 8)), np.eye(4))
+    data = read_and_normalize({"image": str(file), "modality": "ct"})
+    for transform in (ReadScand, ToOriginalSpaced):
+        assert transform("pred", allow_missing_keys=True)(data) == data
+        with pytest.raises(KeyError):
+            transform("pred")(data)
 
 
 def test_identity_network_restores_each_scan_of_a_folder(tmp_path, identity_bundle):
@@ -225,12 +233,27 @@ def test_list_scans(tmp_path):
         return [(Path(scan["image"]).relative_to(tmp_path).as_posix(), scan["modality"]) for scan in scans]
 
     both = [("ct/a.nii.gz", "ct"), ("ct/deep/b.nii", "ct"), ("mri/c.nrrd", "mri")]
-    assert named(list_scans(str(tmp_path), ["ct", "mri"])) == both
-    assert named(list_scans(str(tmp_path), ["mri"], "null", "null")) == both[2:]
-    assert named(list_scans(str(tmp_path / "ct/deep"), ["ct", "mri"], "mri")) == [("ct/deep/b.nii", "mri")]
+    names = ["ct", "mri"]
+    assert named(list_scans(tmp_path, modalities=names)) == both
+    assert named(list_scans(tmp_path, "null", modalities=["mri"], modality="null")) == both[2:]
+    assert named(list_scans(tmp_path / "ct/deep", modalities=names, modality="mri")) == [("ct/deep/b.nii", "mri")]
     datalist = tmp_path / "list.json"
     datalist.write_text('{"name": "x", "training": [{"image": "ct/a.nii.gz"}], "test": [{"image": "mri/c.nrrd"}]}')
-    assert named(list_scans(str(tmp_path), ["ct", "mri"], "ct", str(datalist))) == [both[0], ("mri/c.nrrd", "ct")]
+    assert named(list_scans(tmp_path, datalist, modalities=names, modality="ct")) == [both[0], ("mri/c.nrrd", "ct")]
+
+
+def test_list_scans_of_a_task(tmp_path):
+    for name in ("a.nii.gz", "deep/b.nii", "deep/c.mhd"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = [(Path(scan["image"]).relative_to(tmp_path).as_posix(), scan["case"]) for scan in list_scans(tmp_path)]
+    assert found == [("a.nii.gz", "a"), ("deep/b.nii", "deep/b"), ("deep/c.mhd", "deep/c")]
+    datalist = tmp_path / "list.json"
+    datalist.write_text('{"test": [{"image": "deep/b.nii", "case": "one", "label": 1}]}')
+    assert list_scans(tmp_path, datalist, "test") == [{"image": str(tmp_path / "deep/b.nii"), "case": "one"}]
+    datalist.write_text('{"test": [{"image": "deep/b.nii", "case": "one"}, {"image": "deep/b.nii", "case": "two"}]}')
+    with pytest.raises(SystemExit, match=r"b\.nii: would be written over .*b\.nii's result"):
+        list_scans(tmp_path, datalist, "test")
 
 
 @pytest.mark.parametrize(
@@ -240,7 +263,7 @@ def test_list_scans(tmp_path):
         [["a.nii.gz"], {}, "dataset_dir: no scan in"],
         [["ct/a.nii.gz", "ct/a.nrrd"], {}, r"a\.nrrd: would be written over .*a\.nii\.gz's result"],
         [["ct/a.nii.gz"], {"modality": "pet"}, r"modality: 'pet' of .* is not one of \['ct', 'mri'\]"],
-        [["ct/a.nii.gz"], {"datalist": "no.json"}, r"datalist: no\.json cannot be read"],
+        [["ct/a.nii.gz"], {"datalist": "no.json"}, r"datalist: cannot read no\.json"],
     ],
 )
 def test_list_scans_names_what_is_wrong(files, settings, message, tmp_path):
@@ -248,9 +271,9 @@ def test_list_scans_names_what_is_wrong(files, settings, message, tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     with pytest.raises(SystemExit, match=message):
-        list_scans(str(tmp_path), ["ct", "mri"], **settings)
+        list_scans(tmp_path, modalities=["ct", "mri"], **settings)
     with pytest.raises(SystemExit, match="is not a folder"):
-        list_scans(str(tmp_path / "nowhere"), ["ct", "mri"])
+        list_scans(tmp_path / "nowhere", modalities=["ct", "mri"])
 
 
 def test_weights_load_strictly(tmp_path):

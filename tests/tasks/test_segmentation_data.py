@@ -11,7 +11,7 @@ from scan_files import body, write_scan
 
 from universal_model_components.imaging.errors import ScanError
 from universal_model_components.imaging.transforms import NormalizeScand
-from universal_model_components.inference.inputs import list_images
+from universal_model_components.inference.inputs import list_scans
 from universal_model_components.tasks.segmentation_data import (
     CaseDataset,
     read_cases,
@@ -47,7 +47,10 @@ def test_cases_come_with_whole_paths_and_ids(folder):
     ("change", "message"),
     [
         [{"image": "images/none.nii.gz"}, r"validation\[0\]: no file .*none.nii.gz: correct 'image'"],
-        [{"label": "labels/small.nii.gz"}, r"small.nii.gz: shape \(31, 32, 32\), its image .* has \(32, 32, 32\)"],
+        [
+            {"label": "labels/small.nii.gz"},
+            r"small.nii.gz: shape \(31, 32, 32\), expected \(32, 32, 32\) of .*/images/case_\d.nii.gz",
+        ],
         [{"label": "labels/moved.nii.gz"}, r"moved.nii.gz: its corners lie up to 62 mm"],
         [{"label": "labels/broken.nii.gz"}, r"broken.nii.gz: no readable header"],
     ],
@@ -130,11 +133,11 @@ def test_a_label_value_is_named_before_training(folder):
 
 
 def test_images_of_a_folder_or_a_datalist(folder):
-    assert len(list_images(folder / "images")) == 3
-    (only,) = list_images(folder, folder / "datalist.json", "validation")
-    assert only == {"image": str(folder / "images/case_2.nii.gz")}
+    assert len(list_scans(folder / "images")) == 3
+    (only,) = list_scans(folder, folder / "datalist.json", "validation")
+    assert only == {"image": str(folder / "images/case_2.nii.gz"), "case": "images/case_2"}
     with pytest.raises(SystemExit, match="no scan in"):
-        list_images(folder / "nowhere")
+        list_scans(folder / "nowhere")
 
 
 @pytest.mark.parametrize(("cases", "ranks"), [[5, 1], [5, 2], [4, 4], [1, 2], [3, 8]])

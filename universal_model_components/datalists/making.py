@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..imaging.geometry import grid_difference
+from ..imaging.errors import ScanError
+from ..imaging.geometry import Grid, check_same_grid
 from ..utils.files import write_atomically
 from ..utils.settings import to_optional
 from .findings import Findings
@@ -107,12 +108,12 @@ def inspect_cases(
 
 
 def _mismatch(image: Mapping[str, Any], mask: Mapping[str, Any]) -> str | None:
-    if image["shape"] != mask["shape"]:
-        return (
-            f"{mask['file']}: mask of shape {mask['shape']}, its image has {image['shape']}: correct or remove the case"
-        )
-    message = grid_difference(np.asarray(mask["affine"]), np.asarray(image["affine"]), image["shape"])
-    return f"{mask['file']}: {message} of its image: resample the mask, or repair its header" if message else None
+    label, scan = (Grid(found["file"], found["shape"], np.asarray(found["affine"])) for found in (mask, image))
+    try:
+        check_same_grid(label, scan)
+    except ScanError as error:
+        return str(error)
+    return None
 
 
 def _check_mask(mask: Mapping[str, Any], wanted: MaskValues | None, findings: Findings) -> None:

@@ -25,11 +25,12 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from ..figures.overlays import Overlay, draw_overlays
-from ..imaging.errors import ScanError, scan_error
-from ..imaging.geometry import grid_difference, spacing_of
+from ..imaging.errors import scan_error
+from ..imaging.geometry import check_same_grid, spacing_of
 from ..imaging.labels import Labels
 from ..imaging.reading import read_scan
 from ..imaging.scan_files import stem
+from ..imaging.transforms import grid_of
 from ..utils.files import write_atomically
 from ..utils.versions import versions
 from .segmentation_metrics import COUNTS, MEASURES, measure_masks, summarize_masks, telling_cases
@@ -117,9 +118,11 @@ class SegmentationReport:
             image = _file_of(item["image"], "image")
             case = str(item.get(self.case_key, stem(image)))
             prediction, label = output["pred"], output["label"]
-            affine = _check_grids(case, prediction, label)
+            grid = grid_of(label, f"{case}: label")
+            predicted = grid_of(prediction, "pred")._replace(file=f"{case}: prediction")
+            check_same_grid(predicted, grid, "see validate::postprocessing, or repair the label's header")
             one, other = (torch.as_tensor(mask).cpu()[0] > 0.5 for mask in (prediction, label))
-            row = {"case": case, **measure_masks(one, other, spacing_of(affine))}
+            row = {"case": case, **measure_masks(one, other, spacing_of(grid.affine))}
             if row["reason"]:
                 logger.warning("%s: %s", case, row["reason"])
             self.rows.append(row)
@@ -184,20 +187,6 @@ def table_of(summary: Mapping[str, Any]) -> str:
     lines.append(f"{'pooled_iou':>12} {'-' if pooled is None else format(pooled, '.4f'):>9}")
     lines += [f"not scored: {entry['case']}: {entry['reason']}" for entry in summary["not_scored"]]
     return "\n".join(lines)
-
-
-def _check_grids(case: str, prediction: Any, label: Any) -> np.ndarray:
-    """Return the label's affine when both masks are one channel on its grid."""
-    if prediction.shape != label.shape or prediction.ndim != 4 or prediction.shape[0] != 1:
-        raise ValueError(
-            f"evaluate: {case}: prediction {tuple(prediction.shape)}, its label {tuple(label.shape)}, expected two "
-            "masks (1, H, W, D) on the scan's own grid: see validate::postprocessing"
-        )
-    one, other = (np.asarray(mask.affine.cpu(), dtype=np.float64).reshape(4, 4) for mask in (prediction, label))
-    message = grid_difference(other, one, tuple(label.shape[1:]))
-    if message:
-        raise ScanError(f"{case}: label: {message} of the prediction: repair the label's header")
-    return other
 
 
 def _file_of(tensor: Any, key: str) -> str:

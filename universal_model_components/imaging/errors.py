@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""."""
+"""The one error of a scan that cannot be used, and how an error becomes one line."""
 
 from __future__ import annotations
 

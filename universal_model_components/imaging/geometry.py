@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether two grids of voxels are one and the same in space."""
+"""Grids of voxels in space: orientation, spacing, whether two grids are the same, and sampling one on another.
+
+An affine is (4, 4) and maps voxel indices to mm, RAS. Nothing is rotated: grids have parallel axes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import nibabel
 import numpy as np
@@ -15,10 +19,46 @@ from .errors import ScanError
 from .resampling import resample_to_grid
 
 GRID_TOLERANCE = 0.1  # of the smallest voxel side: how far a label's corner may lie from its image's
+PARALLEL_TOLERANCE = 1e-3  # voxels of drift for each voxel along another axis
 
 
-def grid_difference(affine: np.ndarray, expected: np.ndarray, shape: Sequence[int]) -> str | None:
-    """Say how far a grid's corners lie from where they should, or None when that is within `GRID_TOLERANCE`.
+class Grid(NamedTuple):
+    """The voxels of a file in space.
+
+    Args:
+        file: name of the file, for messages.
+        shape: sides in voxels.
+        affine: voxel → mm.
+    """
+
+    file: str | Path
+    shape: Sequence[int]
+    affine: np.ndarray
+
+
+def check_same_grid(label: Grid, image: Grid, advice: str | None = None) -> None:
+    """Check that a label, or a prediction, lies on the voxels of its image.
+
+    Args:
+        label: what is checked.
+        image: what it belongs to.
+        advice: what to do when it does not; by default to give another label, or to resample it.
+
+    Raises:
+        ScanError: when shapes differ, or corners are more than `GRID_TOLERANCE` apart; one line with both files.
+    """
+    found, expected = tuple(label.shape), tuple(image.shape)
+    if found != expected:
+        advice = advice or "give a label of its image"
+        raise ScanError(f"{label.file}: shape {found}, expected {expected} of {image.file}: {advice}")
+    drift = corner_distance(label.affine, image.affine, expected)
+    if not drift <= GRID_TOLERANCE * min(spacing_of(image.affine)):  # NaN too
+        advice = advice or "resample the label, or repair its header"
+        raise ScanError(f"{label.file}: its corners lie up to {drift:.3g} mm from those of {image.file}: {advice}")
+
+
+def corner_distance(affine: np.ndarray, expected: np.ndarray, shape: Sequence[int]) -> float:
+    """Return how far, in mm along one axis, a corner of a grid lies at most from where it should.
 
     Args:
         affine: voxel → mm.
@@ -26,9 +66,7 @@ def grid_difference(affine: np.ndarray, expected: np.ndarray, shape: Sequence[in
         shape: of both, in voxels.
     """
     corners = np.array([[*(np.unravel_index(i, (2, 2, 2)) * (np.asarray(shape) - 1)), 1.0] for i in range(8)])
-    drift = float(np.abs((corners @ (affine - expected).T)[:, :3]).max())
-    smallest = float(np.linalg.norm(expected[:3, :3], axis=0).min())
-    return None if drift <= GRID_TOLERANCE * smallest else f"its corners lie up to {drift:.3g} mm from those"
+    return float(np.abs((corners @ (affine - expected).T)[:, :3]).max())
 
 
 def to_ras(voxels: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -48,9 +86,6 @@ def check_affine(file: str | Path, affine: np.ndarray) -> None:
     if np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-6 * np.prod(spacing_of(affine)):
         return
     raise ScanError(f"{file}: singular affine {affine[:3, :3].tolist()}: repair the header's orientation")
-
-
-PARALLEL_TOLERANCE = 1e-3  # voxels of drift for each voxel along another axis
 
 
 def grid_positions(
@@ -85,7 +120,7 @@ def resample_to_affine(
 ) -> Tensor:
     """Sample the third-order spline through a volume on the voxels of another grid with parallel axes.
 
-    Beyond the volume's ends its rim is continued.
+    Beyond the volume's ends its outermost voxels are repeated (edge padding).
 
     Args:
         volume: any number of leading axes.
@@ -106,7 +141,7 @@ def resample_to_affine(
 
 
 def nearest_on_grid(mask: Tensor, affine: np.ndarray, target_affine: np.ndarray, target_shape: Sequence[int]) -> Tensor:
-    """Sample a mask at the nearest voxels of another grid with parallel axes; beyond its ends its rim is continued.
+    """Sample a mask at the nearest voxels of another grid with parallel axes; beyond its ends edge padding.
 
     Shape:
         mask (..., H, W, D) → (..., *target_shape).

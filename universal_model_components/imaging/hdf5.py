@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""."""
+"""How normalized volumes are kept in HDF5: the file of a case, and steps of 1/4095 in 16 bits for [0, 1]."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+LEVELS = 4095  # steps between 0 and 1 in a file: half a HU for CT; finer steps hold noise and do not compress
 
 
 def case_file(cube_store: str | Path, case: str) -> Path:
@@ -14,4 +19,19 @@ def case_file(cube_store: str | Path, case: str) -> Path:
     return Path(cube_store) / "cases" / f"{safe}-{hashlib.sha256(case.encode()).hexdigest()[:8]}.h5"
 
 
-LEVELS = 4095  # steps between 0 and 1 in the store: half a HU for CT; finer steps hold noise and do not compress
+def to_levels(volume: Tensor) -> np.ndarray:
+    """Round a volume in [0, 1] to the levels that are stored.
+
+    Shape:
+        any → the same, uint16 in 0 … `LEVELS`.
+    """
+    return volume.mul(LEVELS).round_().numpy().astype(np.uint16)
+
+
+def from_levels(levels: np.ndarray) -> np.ndarray:
+    """Return what stored levels mean.
+
+    Shape:
+        any → the same, float32 in [0, 1].
+    """
+    return np.divide(levels, np.float32(LEVELS), dtype=np.float32)

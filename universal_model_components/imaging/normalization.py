@@ -27,6 +27,7 @@ from .resampling import resample, resampled_affine, resampled_shape
 CLIP_WARNING = 0.1  # share of voxels that a clip may change before a line is printed
 MINIMUM_CONTRAST = 0.01  # of the window: a CT in HU that spans less than this holds one material
 MAXIMUM_SIDE = 3000.0  # mm: longer than any patient, so the header's spacing is wrong
+CT_BELOW = -200.0  # HU: an MRI has no such intensities, and in a CT there is air
 MAXIMUM_VOXELS = 1e9  # after resampling; 4 GB for each copy
 
 
@@ -76,6 +77,26 @@ def normalize(volume: Tensor, window: Sequence[float] | None, scale: str) -> tup
     if scale == "volume":
         low, high = map(float, volume.aminmax())
     return volume.sub_(low).div_(max(high - low, torch.finfo(torch.float32).tiny)), changed / volume.numel()
+
+
+def intensity_limits(voxels: np.ndarray, window: Sequence[float] | None, scale: str) -> tuple[float, float]:
+    """Return the intensities, in the file's unit, that `normalize` makes 0 and 1.
+
+    Args:
+        voxels: of the file.
+        window, scale: as for `normalize`.
+    """
+    if window is not None and scale == "range":
+        return float(window[0]), float(window[1])
+    low, high = float(voxels.min()), float(voxels.max())
+    if window is None:
+        return low, high
+    return max(low, float(window[0])), min(high, float(window[1]))
+
+
+def guess_modality(voxels: np.ndarray) -> str:
+    """Return "ct" for intensities that reach down to lung or air in HU, -200 or less, and "mri" for others."""
+    return "ct" if float(voxels.min()) <= CT_BELOW else "mri"
 
 
 def check_size(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""."""
+"""Files of scans by name: which are scans, the id of one, those below a folder, the bytes that one consists of."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from pathlib import Path
 from .errors import ScanError
 
 NIFTI = (".nii", ".nii.gz")
-
-
 SUFFIXES = (*NIFTI, ".mha", ".mhd", ".nrrd")
 
 

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that inference leaves for a scan: the restored volume and its pooled features, each written beside and renamed.
-
-A file that cannot be written ends the run with one line; what was there before is kept.
-"""
+"""The writer of NIfTI files: each is there whole or not at all."""
 
 from __future__ import annotations
 

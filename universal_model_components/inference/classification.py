@@ -19,7 +19,7 @@ from monai.transforms import MapTransform
 from torch import Tensor
 
 from ..imaging.errors import ScanError
-from ..imaging.transforms import SCAN_GRID, file_of
+from ..imaging.transforms import ORIGINAL_SPACE, file_of
 from ..tasks.candidates import check_inside, cube_windows, cut_cubes_at, gather_cubes, nearest_voxels
 from ..tasks.scan_cache import middle
 
@@ -49,12 +49,12 @@ class CandidateVoxelsd(MapTransform):
         """Replace lists by voxels."""
         result = dict(data)
         volume = result[self.reference]
-        grid = volume.meta[SCAN_GRID]
+        original = volume.meta[ORIGINAL_SPACE]
         volume.meta.pop("spatial_shape", None)
         for key in self.key_iterator(result):
             entry = {"image": file_of(volume, self.reference), "candidates": result[key]}
             try:
-                check_inside(entry, np.asarray(grid["affine"]), [int(side) for side in grid["shape"]])
+                check_inside(entry, np.asarray(original["affine"]), [int(side) for side in original["shape"]])
             except ValueError as error:
                 raise ScanError(str(error)) from error
             positions = torch.tensor([one[:3] for one in result[key]], dtype=torch.float64).reshape(-1, 3)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""."""
+"""Features of a scan, averaged over its voxels level by level: collected while it is restored, saved beside it."""
 
 from __future__ import annotations
 

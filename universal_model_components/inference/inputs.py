@@ -1,82 +1,95 @@
 # SPDX-License-Identifier: Apache-2.0
-"""."""
+"""Which scans inference reads: those of a datalist or of a folder, with their modality, or with their candidates."""
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..imaging.scan_files import SUFFIXES, find_scans, stem
 from ..tasks.candidates import read_candidates
-from ..tasks.segmentation_data import read_cases
+from ..tasks.segmentation_data import read_cases, read_split
 from ..utils.settings import to_bool, to_optional
+
+LISTS = ("training", "validation", "test", "testing")  # of a datalist, all taken where no split is given
+
+logger = logging.getLogger(__name__)
 
 
 def list_scans(
-    dataset_dir: str, modalities: Sequence[str], modality: str | None = None, datalist: str | None = None
+    dataset_dir: str | Path,
+    datalist: str | Path | None = None,
+    split: str | None = None,
+    modalities: Sequence[str] | None = None,
+    modality: str | None = None,
 ) -> list[dict[str, str]]:
-    """List the scans to restore, with the modality that decides each one's intensity window.
+    """List the scans for inference.
 
     Args:
         dataset_dir: folder of scans, searched through; also what a datalist's paths are relative to.
-        modalities: sub-folders to look into.
+        datalist: MONAI datalist in JSON; None lists the folder.
+        split: list of the datalist, whose files must be there; None takes all of `LISTS`, unchecked.
+        modalities: that may occur, and sub-folders to look into; None for a task, whose scans are of one.
         modality: what every scan is, in whatever folder; None takes it from the sub-folder, or from the datalist.
-        datalist: MONAI datalist whose sections are all taken; None lists the folder.
 
     Returns:
-        Dicts with keys image (path) and modality.
+        Dicts with keys image (path), case (id in the datalist, or path in the folder without suffix) and, with
+        `modalities`, modality.
 
     Raises:
-        SystemExit: with one line, when the folder is missing or has no scan, the datalist cannot be read, a modality is
-            unknown, or two scans have one name.
+        SystemExit: with one line, when there is no scan, the datalist cannot be read, a modality is unknown, or two
+            scans would write one result.
     """
+    root, datalist, modality = Path(dataset_dir), to_optional(datalist), to_optional(modality)
     try:
-        return _list_scans(dataset_dir, modalities, modality, datalist)
+        if datalist is not None:
+            scans = list(_listed(root, datalist, to_optional(split)))
+        else:
+            folders = [root] if modality or modalities is None else [root / name for name in modalities]
+            scans = [_scan(file, root, folder.name) for folder in folders for file in find_scans(folder)]
+        if modality:
+            scans = [{**scan, "modality": modality} for scan in scans]
+        _check(scans, root, modalities)
     except ValueError as error:
         raise SystemExit(f"inference: {error}") from error
+    keys = ("image", "case") if modalities is None else ("image", "case", "modality")
+    return [{key: scan[key] for key in keys} for scan in scans]
 
 
-def _list_scans(
-    dataset_dir: str, modalities: Sequence[str], modality: str | None, datalist: str | None
-) -> list[dict[str, str]]:
-    root, modality, datalist = Path(dataset_dir), to_optional(modality), to_optional(datalist)
-    if not root.is_dir():
-        raise ValueError(f"dataset_dir: {root} is not a folder: give the one that holds {list(modalities)}")
-    if datalist is not None:
-        scans = [(root / entry["image"], modality or entry.get("modality")) for entry in _read_datalist(datalist)]
-    elif modality is not None:
-        scans = [(file, modality) for file in find_scans(root)]
-    else:
-        scans = [(file, name) for name in modalities for file in find_scans(root / name)]
+def _scan(file: Path, root: Path, modality: str) -> dict[str, Any]:
+    return {"image": str(file), "case": stem(file.relative_to(root)), "modality": modality}
+
+
+def _listed(root: Path, datalist: str | Path, split: str | None) -> Iterator[dict[str, Any]]:
+    """Yield the entries of one list of a datalist, checked, or those of all its lists."""
+    if split is not None:
+        yield from read_cases(datalist, root, split, keys=("image",))
+        return
+    try:
+        entries = [entry for name in LISTS for entry in read_split(datalist, name)]
+    except ValueError as error:
+        raise ValueError(f"datalist: {error}") from error
+    for entry in entries:
+        if not isinstance(entry, Mapping) or "image" not in entry:
+            raise ValueError(f"datalist: {datalist}: entry {entry!r} has no 'image': give a MONAI datalist")
+        yield {"case": stem(str(entry["image"])), **entry, "image": str(root / entry["image"])}
+
+
+def _check(scans: Sequence[Mapping[str, Any]], root: Path, modalities: Sequence[str] | None) -> None:
     if not scans:
-        raise ValueError(
-            f"dataset_dir: no scan in {root}: give a folder with sub-folders {list(modalities)}, or modality"
-        )
-    seen: dict[str, Path] = {}
-    for file, name in scans:
-        if name not in modalities:
+        where = root if root.is_dir() else f"{root}, which is not a folder"
+        which = "" if modalities is None else f" in sub-folders {list(modalities)}, or modality"
+        raise ValueError(f"dataset_dir: no scan in {where}: give a folder of scans ({', '.join(SUFFIXES)}){which}")
+    seen: dict[str, str] = {}
+    for scan in scans:
+        file, name = scan["image"], scan.get("modality")
+        if modalities is not None and name not in modalities:
             raise ValueError(f"modality: {name!r} of {file} is not one of {list(modalities)}: give modality")
         if stem(file) in seen:
             raise ValueError(f"{file}: would be written over {seen[stem(file)]}'s result: rename or remove one")
         seen[stem(file)] = file
-    return [{"image": str(file), "modality": str(name)} for file, name in scans]
-
-
-def _read_datalist(file: str) -> list[dict[str, Any]]:
-    try:
-        content = json.loads(Path(file).read_text())
-        entries = [entry for section in content.values() if isinstance(section, list) for entry in section]
-        if all(isinstance(entry, dict) and "image" in entry for entry in entries):
-            return entries
-        raise ValueError("an entry has no key 'image'")
-    except (OSError, ValueError, AttributeError) as error:
-        raise ValueError(f"datalist: {file} cannot be read ({error}): give a MONAI datalist") from error
-
-
-logger = logging.getLogger(__name__)
 
 
 def list_candidates(
@@ -109,11 +122,7 @@ def list_candidates(
     file = to_optional(candidates) or root / "candidates.csv"
     try:
         listed = read_candidates(file)
-        images: dict[str, Path] = {}
-        for image in [root] if root.is_file() else find_scans(root):
-            first = images.setdefault(stem(image.name), image)
-            if first != image and stem(image.name) in listed:
-                raise ValueError(f"candidates: {image} and {first} are both the scan of a series: remove one")
+        images = _images_of(listed, root)
         unknown = [series for series in listed if series not in images]
         if len(unknown) == len(listed):
             raise ValueError(f"candidates: no series of {file} has a scan in {root} (first: {unknown[0]})")
@@ -124,46 +133,18 @@ def list_candidates(
             logger.warning("%s; they are left out", message)
     except ValueError as error:
         raise SystemExit(f"inference: {error}") from error
+    found = {series: positions for series, positions in listed.items() if series in images}
     return [
         {"image": str(images[series]), "case": series, "seriesuid": series, "candidates": positions}
-        for series, positions in listed.items()
-        if series in images
+        for series, positions in found.items()
     ]
 
 
-def list_subjects(dataset_dir: str, datalist: str | None = None, split: str = "test") -> list[dict[str, Any]]:
-    """List scans, one a subject: those of a datalist's split, by its case ids, or all below a folder, by their names.
-
-    Raises:
-        SystemExit: as `task_data.list_images`.
-    """
-    if to_optional(datalist) is not None:
-        cases = read_cases(str(datalist), dataset_dir, split, keys=("image",))
-        return [{"image": case["image"], "case": case["case"]} for case in cases]
-    images = [entry["image"] for entry in list_images(dataset_dir)]
-    return [{"image": image, "case": stem(Path(image).relative_to(dataset_dir))} for image in images]
-
-
-def list_images(dataset_dir: str | Path, datalist: str | Path | None = None, split: str = "test") -> list[dict]:
-    """List the scans for inference: those of a datalist's split, or all that are below a folder.
-
-    Args:
-        dataset_dir: folder of scans; also what a datalist's paths are relative to.
-        datalist: JSON, or None to search the folder.
-        split: list of the datalist.
-
-    Raises:
-        SystemExit: with one line, when there is no scan, or two would write one result.
-    """
-    datalist = to_optional(datalist)
-    if datalist is not None:
-        return [{"image": case["image"]} for case in read_cases(datalist, dataset_dir, split, keys=("image",))]
-    files = list(find_scans(Path(dataset_dir)))
-    if not files:
-        raise SystemExit(f"dataset_dir: no scan in {dataset_dir} ({', '.join(SUFFIXES)}): give a folder that has some")
-    seen: dict[str, Path] = {}
-    for file in files:
-        if stem(file) in seen:
-            raise SystemExit(f"{file}: would be written over {seen[stem(file)]}'s result: rename or remove one")
-        seen[stem(file)] = file
-    return [{"image": str(file)} for file in files]
+def _images_of(listed: Mapping[str, Any], root: Path) -> dict[str, Path]:
+    """Find the scan of each listed series, by its name."""
+    images: dict[str, Path] = {}
+    for image in [root] if root.is_file() else find_scans(root):
+        first = images.setdefault(stem(image.name), image)
+        if first != image and stem(image.name) in listed:
+            raise ValueError(f"candidates: {image} and {first} are both the scan of a series: remove one")
+    return images

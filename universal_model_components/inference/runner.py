@@ -1,10 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the scans of a folder to restored scans in their own space and pooled features: the run of inference.json.
-
-A scan is read and normalized as for pre-training, at 1 mm and whole (no foreground crop); MONAI's sliding window
-restores it; the result goes back to the file's own voxels and intensity units. A scan that cannot be used is named and
-skipped, the others go on.
-"""
+"""The run of every inference.json: scan after scan, one that cannot be used is named and skipped, the others go on."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from monai.transforms import Compose
 
 from ..datalists.splits import hash_order
 from ..imaging.errors import ScanError, scan_error
-from ..imaging.geometry import grid_difference
+from ..imaging.geometry import Grid, check_same_grid
 from ..imaging.reading import read_grid
 from ..imaging.scan_files import SUFFIXES, stem
 
@@ -105,17 +105,9 @@ def check_entry(where: str, entry: Any, root: Path, keys: Sequence[str]) -> dict
             raise ValueError(f"{where}: no file {path}: correct {key!r}, or dataset_dir")
         case[key] = str(path)
     if len(files) == 2 and all(case[key].lower().endswith(SUFFIXES) for key in files):
-        _check_grids(case["image"], case["label"])
+        label, image = (Grid(case[key], *read_grid(case[key])) for key in ("label", "image"))
+        check_same_grid(label, image)
     return case
-
-
-def _check_grids(image: str, label: str) -> None:
-    (shape, affine), (label_shape, label_affine) = read_grid(image), read_grid(label)
-    if shape != label_shape:
-        raise ValueError(f"{label}: shape {label_shape}, its image {image} has {shape}: give a label of its image")
-    message = grid_difference(label_affine, affine, shape)
-    if message:
-        raise ValueError(f"{label}: {message} of its image {image}: resample the label, or repair its header")
 
 
 def take_label_fraction(cases: Sequence[dict[str, Any]], fraction: float, seed: int = 0) -> list[dict[str, Any]]:
