@@ -206,10 +206,72 @@ def test_inference_of_subjects_agrees_with_evaluation(data, trained, tmp_path):
     assert (tmp_path / "eval" / "predictions.csv").read_text().startswith("subject,probability\nsubject_6,")
     found, evaluated = rows(tmp_path / "eval" / "predictions.csv"), rows(tmp_path / "output" / "evaluation.csv")
     assert [row["subject"] for row in found] == [row["case"] for row in evaluated] == ["subject_6", "subject_7"]
-    for ours, theirs in zip(found, evaluated, strict=True):  # training's cache holds steps of 1/4095
-        assert float(ours["probability"]) == pytest.approx(float(theirs["probability"]), abs=1e-3)
+    for ours, theirs in zip(found, evaluated, strict=True):  # the same cubes, in batches of another size
+        assert float(ours["probability"]) == pytest.approx(float(theirs["probability"]), abs=1e-6)
     run(ADC, "inference", **settings)
     assert len(rows(tmp_path / "eval" / "predictions.csv")) == 8
+
+
+def inferred_cubes(flow, item):
+    """Return the cubes that inference gives its network for one scan, (N, 1, H, W, D)."""
+    seen = []
+
+    def network(cubes):
+        seen.append(torch.as_tensor(cubes).clone())
+        return torch.zeros(len(cubes), 2)
+
+    more = {"centers": item["candidates"][None]} if "candidates" in item else {}
+    flow.inferer(item["image"][None], network, **more)
+    return torch.cat(seen)
+
+
+@pytest.mark.parametrize(("task", "spacing"), [[LNC, [1.0, 1.0, 1.0]], [LNC, [2.0, 1.5, 3.0]], [ADC, [8.0, 8.0, 8.0]]])
+def test_training_and_inference_see_the_same_cubes(task, spacing, data, tmp_path):
+    settings = {"bundle_root": str(tmp_path), "dataset_dir": str(data[task]), **SMALL[task], "spacing": spacing}
+    settings["datalist"] = str(data[task] / "datalist.json")
+    training = workflow(task, "train", **settings)
+    training.initialize()
+    inference = workflow(task, "inference", split="training", **settings)
+    inference.initialize()
+    transform = training.parser.get_parsed_content("validate::preprocessing")
+    dataset = training.train_dataset
+    dataset.transform = transform  # without augmentation
+    trained = [torch.as_tensor(dataset[number]["image"]) for number in range(len(dataset))]
+    found = torch.cat([inferred_cubes(inference, item) for item in inference.parser.get_parsed_content("dataset")])
+    assert len(found) == len(trained) > 2
+    assert found.std() > 0.01
+    for ours, theirs in zip(found, trained, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("configs", [("train", "evaluate"), ("inference",)])
+@pytest.mark.parametrize("task", SMALL)
+def test_another_spacing_than_in_training_warns(task, configs, data, trained, tmp_path, caplog):
+    settings = {"bundle_root": str(tmp_path), "dataset_dir": str(data[task]), **SMALL[task]}
+    settings["pretrained_weights"] = str(trained[task] / "models" / "model.pt")
+    there = settings.get("spacing", [1.0, 1.0, 1.0])
+    for spacing, warned in ((there, False), ([7.0, 8.0, 8.0], True)):
+        caplog.clear()
+        run(task, *configs, **{**settings, "spacing": spacing})
+        lines = [record.getMessage() for record in caplog.records if "was trained with" in record.getMessage()]
+        assert len(lines) == warned
+        assert all(f"was trained with spacing {there}, this run has {spacing}" in line for line in lines)
+
+
+@pytest.mark.parametrize("configs", [("train", "evaluate"), ("inference",)])
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ["spacing", [1.0, 1.0], "is not three positive numbers"],
+        ["foreground_crop", "maybe", "'maybe' is not a boolean"],
+        ["intensity_range", [1000, -1000], r"is neither \[low, high\] nor null"],
+    ],
+)
+def test_settings_of_evaluation_and_inference_are_checked(configs, key, value, message, data, tmp_path):
+    settings = {"bundle_root": str(tmp_path), "dataset_dir": str(data[LNC]), **SMALL[LNC], key: value}
+    with pytest.raises(SystemExit, match=f"^{key}: .*{message}") as caught:
+        workflow(LNC, *configs, **settings).initialize()
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("task", SMALL)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 
-from universal_model_components.cubes.store import CubeDataset, cube_records
+from universal_model_components.cubes.store import CubeDataset, cube_records, read_index
 from universal_model_components.evaluation.restoration import RestorationEvaluation, cube_cases
 from universal_model_components.evaluation.restoration_metrics import (
     MEASURES,
@@ -25,6 +25,7 @@ from universal_model_components.evaluation.restoration_metrics import (
 )
 from universal_model_components.method.genesis import GenesisCorruption
 from universal_model_components.method.models import UniversalModel
+from universal_model_components.weights.provenance import complete, write_weights
 
 FEATURES = [4, 8, 16, 32]
 KINDS = ["nonlinear", "shuffle", "inner", "outer", "overall"]
@@ -212,6 +213,22 @@ def test_bundle_has_the_properties_of_a_training_workflow(bundles, cube_store, t
     workflow = ConfigWorkflow(bundle_files(bundles), workflow_type="train", logging_file=False, **settings)
     workflow.initialize()
     assert workflow.check_properties() == []
+
+
+@pytest.mark.parametrize(("spacing", "warned"), [(None, False), ([2.0, 1.0, 1.0], True)])
+def test_weights_of_another_recipe_warn(spacing, warned, bundles, cube_store, tmp_path, caplog):
+    recipe, state = read_index(cube_store)["recipe"], UniversalModel(features=FEATURES).state_dict()
+    passed = {key: recipe[key] for key in ("spacing", "intensity_range", "intensity_scale")}
+    passed |= {} if spacing is None else {"spacing": spacing}
+    write_weights(tmp_path / "models/model.pt", state, complete(passed, state))
+    settings = {"bundle_root": str(tmp_path), "cube_store": str(cube_store), "features": FEATURES, "device": "cpu"}
+    settings |= {"num_workers": 0, "probe_cubes": 0, "panel_cubes": 1}
+    workflow = ConfigWorkflow(bundle_files(bundles), workflow_type="train", logging_file=False, **settings)
+    workflow.initialize()
+    workflow.run()
+    lines = [record.getMessage() for record in caplog.records if "was trained with" in record.getMessage()]
+    assert len(lines) == warned
+    assert all(f"spacing {spacing}, this run has {recipe['spacing']}" in line for line in lines)
 
 
 def test_command_line_from_another_folder(bundles, cube_store, weights, tmp_path):

@@ -20,6 +20,7 @@ from universal_model_components.inference.runner import ScanLoader
 from universal_model_components.method.heads import pool_levels
 from universal_model_components.method.models import UniversalModel
 from universal_model_components.weights.loading import check_weights, load_weights
+from universal_model_components.weights.provenance import complete, write_weights
 
 FEATURES = [4, 8, 16, 32]
 RANGES = {"ct": [-1000, 1000], "mri": [0, 4000]}
@@ -201,6 +202,43 @@ def test_weights_of_another_width_are_named(tmp_path, identity_bundle):
     with pytest.raises(SystemExit, match=r"inference: pretrained_weights: no file nowhere.pt"):
         identity_bundle(tmp_path / "scans", pretrained_weights="nowhere.pt")
     assert not (tmp_path / "restored").exists()
+
+
+def test_another_recipe_than_in_training_warns(tmp_path, identity_bundle, caplog):
+    write_scan(tmp_path / "scans/ct/a.nii.gz", smooth_scan(np.eye(4), (16, 16, 8)), np.eye(4))
+    network = UniversalModel(features=FEATURES, outputs="restoration")
+    passed = {"spacing": [1.0, 1.0, 1.0], "intensity_range": RANGES, "intensity_scale": SCALES}
+    write_weights(tmp_path / "model.pt", network.state_dict(), complete(passed, network.state_dict()))
+    settings = {"network_def": network, "pretrained_weights": str(tmp_path / "model.pt"), "features": FEATURES}
+    for changed, line in (
+        ({}, ""),
+        ({"spacing": [2.0, 1.0, 1.0]}, "spacing [1.0, 1.0, 1.0], this run has [2.0, 1.0, 1.0]"),
+        (
+            {"intensity_range": {"ct": [-500, 500], "mri": [0, 4000]}},
+            "this run has {'ct': [-500, 500], 'mri': [0, 4000]}",
+        ),
+    ):
+        caplog.clear()
+        identity_bundle(tmp_path / "scans", **settings, **changed)
+        lines = [record.getMessage() for record in caplog.records if "was trained with" in record.getMessage()]
+        assert len(lines) == bool(changed)
+        assert all(line in found and "\n" not in found for found in lines)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        [{"spacing": [1.0, 1.0]}, "^spacing: .* is not three positive numbers"],
+        [{"intensity_scale": {"ct": "range", "mri": "z"}}, "^intensity_scale: 'z' is neither"],
+        [{"mial": "perhaps", "network_def": None}, "^mial: 'perhaps' is not a boolean"],
+        [{"overlap": 1.5}, "^overlap: 1.5 is not within 0 and 1"],
+    ],
+)
+def test_settings_are_checked(settings, message, tmp_path, identity_bundle):
+    write_scan(tmp_path / "scans/ct/a.nii.gz", smooth_scan(np.eye(4), (16, 16, 8)), np.eye(4))
+    with pytest.raises(SystemExit, match=message) as caught:
+        identity_bundle(tmp_path / "scans", **settings)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_result_that_cannot_be_written_is_named(tmp_path, identity_bundle):

@@ -22,6 +22,7 @@ def test_the_settings_of_the_tasks_pass(task):
         {},
         {"amp": "false", "resume": True, "spacing": "null", "patch_size": None, "intensity_range": "null"},
         {"features": [4, 8], "patch_size": [6, 2, 4], "intensity_range": [0, 1], "label_values": [1, 2]},
+        {"intensity_range": {"ct": [-1000, 1000], "mri": "null"}, "intensity_scale": {"ct": "range", "mri": "volume"}},
         {"overlap": 0, "cache_rate": 1.0, "label_noise": "null", "num_workers": 0, "image_interval": 0},
     ],
 )
@@ -46,6 +47,9 @@ def test_good_settings_pass(settings):
         ["patch_size", [64, 64], "each divisible by 8"],
         ["intensity_range", [0], r"is neither \[low, high\] nor null"],
         ["intensity_range", [4000, 0], r"is neither \[low, high\] nor null"],
+        ["intensity_range", {"ct": [-1000, 1000], "mri": [4000, 0]}, r"\[4000, 0\] is neither \[low, high\] nor null"],
+        ["intensity_scale", {"ct": "range", "mri": "z-score"}, "is neither 'range' nor 'volume'"],
+        ["foreground_crop", "maybe", "'maybe' is not a boolean"],
         ["intensity_scale", "z-score", "is neither 'range' nor 'volume'"],
         ["label_values", [1, 1], "name each value once"],
         ["label_noise", 0.3, "is not a radius of 1 mm or more"],

@@ -160,6 +160,8 @@ def test_the_own_range_of_each_scan_is_a_recipe_too():
         ],
         [{"spacing": [1.0, 1.0, 1.0], "label_values": None}, []],
         [{**SAME, "intensity_range": None}, ["intensity_range"]],
+        [{"intensity_range": {"ct": (-1000, 1000), "mri": [0, 4000], "pet": None}}, []],
+        [{"intensity_scale": {"ct": "volume", "mri": "volume"}}, ["intensity_scale"]],
     ],
 )
 def test_another_recipe_warns_in_one_line(recipe, named, provenance, state, tmp_path, caplog):

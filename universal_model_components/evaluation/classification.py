@@ -126,15 +126,23 @@ def describe(summary: Mapping[str, Any]) -> str:
     return f"{counts}, AUC {shown(summary['auc'])}{between}; at {summary['threshold']:g}: {rates}"
 
 
-def run_classification_evaluation(evaluator: Any, network: nn.Module, weights: str) -> None:
+def run_classification_evaluation(
+    evaluator: Any, network: nn.Module, weights: str, recipe: Mapping[str, Any] | None = None
+) -> None:
     """Load a model and run an evaluator that has a `ClassificationReport`; the whole of an evaluate.json.
+
+    Args:
+        evaluator: of the report.
+        network: what the weights are for.
+        weights: file of a plain state dict.
+        recipe: how this run prepares its scans, see `weights.check_weights`.
 
     Raises:
         SystemExit: with one line, when the weights do not fit, the model's answer is not finite, or a file cannot be
             read or written.
     """
     try:
-        load_weights(network, weights)
+        load_weights(network, weights, recipe)
         evaluator.run()
     except (OSError, ValueError, FloatingPointError) as error:
         raise SystemExit(f"evaluate: {str(error).strip().splitlines()[-1]}") from error

@@ -53,6 +53,7 @@ class RestorationEvaluation:
         seed: of the choice of cubes for probes and panels.
         split: name of the held-out split, for the report.
         draw: draws a panel, such as `pictures.draw_panel`; None draws nothing.
+        recipe: of the cubes, see `weights.check_weights`.
 
     Raises:
         SystemExit: on `run`, with one line, when the weights are missing or do not fit, the model's output is not
@@ -76,8 +77,10 @@ class RestorationEvaluation:
         seed: int = 0,
         split: str = "validation",
         draw: Callable[..., Any] | None = None,
+        recipe: Mapping[str, Any] | None = None,
     ) -> None:
         self.network, self.weights, self.device = network, weights, torch.device(device)
+        self.recipe = recipe
         self.dataset, self.training_dataset = dataset, training_dataset
         self.corruptions, self.split, self.draw = dict(corruptions), split, draw
         self.classes = {"modality": list(modalities), "scale": list(SCALES)}
@@ -96,7 +99,7 @@ class RestorationEvaluation:
 
     def _measure(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         started = time.monotonic()
-        load_weights(self.network, self.weights).to(self.device).eval()
+        load_weights(self.network, self.weights, self.recipe).to(self.device).eval()
         chosen = [
             draw_evenly(cube_cases(data), self.probe_cubes, self.seed) for data in (self.training_dataset, self.dataset)
         ]

@@ -14,7 +14,10 @@ from ..imaging.labels import Labels
 from ..utils.settings import to_bool, to_optional
 from .label_noise import read_severity
 
-BOOLEANS = ("amp", "resume", "batch_statistics", "largest_component", "overlays", "strict", "compile")
+BOOLEANS = (
+    *("amp", "resume", "batch_statistics", "largest_component", "overlays", "strict", "compile"),
+    *("mial", "scale_classifier", "foreground_crop"),
+)
 WHOLE = {  # the least that makes sense
     "seed": 0,
     "epochs": 1,
@@ -69,11 +72,13 @@ def _check_grid(settings: Mapping[str, Any]) -> None:
 
 
 def _check_intensities(settings: Mapping[str, Any]) -> None:
-    window, scale = to_optional(settings.get("intensity_range")), settings.get("intensity_scale", "volume")
-    if window is not None and not (_are_numbers(window) and len(window) == 2 and window[0] < window[1]):
-        raise ValueError(f"intensity_range: {window!r} is neither [low, high] nor null")
-    if scale not in ("range", "volume"):
-        raise ValueError(f"intensity_scale: {scale!r} is neither 'range' nor 'volume'")
+    windows, scales = settings.get("intensity_range"), settings.get("intensity_scale", "volume")
+    for window in map(to_optional, windows.values() if isinstance(windows, Mapping) else [windows]):
+        if window is not None and not (_are_numbers(window) and len(window) == 2 and window[0] < window[1]):
+            raise ValueError(f"intensity_range: {window!r} is neither [low, high] nor null")
+    for scale in scales.values() if isinstance(scales, Mapping) else [scales]:
+        if scale not in ("range", "volume"):
+            raise ValueError(f"intensity_scale: {scale!r} is neither 'range' nor 'volume'")
 
 
 def _is_number(value: Any) -> bool:

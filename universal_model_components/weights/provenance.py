@@ -24,6 +24,7 @@ from ..utils.files import write_atomically, write_json
 from ..utils.settings import to_optional
 
 AXES = "RAS"  # voxel indices grow to the right, to the front and upwards
+RECIPE = ("spacing", "intensity_range", "intensity_scale", "foreground_crop")  # settings: how scans are normalized
 BATCH_STATISTICS = "batch statistics, in evaluation too"
 RUNNING_STATISTICS = "running statistics in evaluation"
 
@@ -155,17 +156,22 @@ def differences(provenance: Mapping[str, Any], recipe: Mapping[str, Any]) -> lis
 
     Args:
         provenance: of the weights; what it does not state is not compared.
-        recipe: of the run: spacing in mm, and intensity_range and intensity_scale of its one modality.
+        recipe: settings of the run; those of `RECIPE` are compared: spacing in mm, the others of its one modality, or
+            mappings by modality.
     """
-    found = []
-    for key, value in recipe.items():
-        if key not in provenance:
-            continue
-        there = provenance[key]
-        known = list(there.values()) if isinstance(there, Mapping) else [there]
-        if _plain(value) not in [_plain(one) for one in known]:
-            found.append(f"{key} {there}, this run has {value}")
-    return found
+    return [
+        f"{key} {provenance[key]}, this run has {recipe[key]}"
+        for key in RECIPE
+        if key in recipe and key in provenance and not _agree(provenance[key], recipe[key])
+    ]
+
+
+def _agree(there: Any, here: Any) -> bool:
+    """Compare the modalities that both name, or the one of the run with any of the weights."""
+    if isinstance(here, Mapping) and isinstance(there, Mapping):
+        return all(_plain(here[name]) == _plain(there[name]) for name in here.keys() & there.keys())
+    known = there.values() if isinstance(there, Mapping) else [there]
+    return _plain(here) in [_plain(one) for one in known]
 
 
 def _plain(value: Any) -> Any:
