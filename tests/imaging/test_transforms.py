@@ -11,9 +11,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 from scan_files import body, write_scan
 
-from universal_model_components.imaging.components import LargestComponentd
 from universal_model_components.imaging.errors import ScanError, scan_error
-from universal_model_components.imaging.geometry import nearest_on_grid
 from universal_model_components.imaging.transforms import (
     ORIGINAL_SPACE,
     NormalizeScand,
@@ -95,20 +93,6 @@ def test_a_single_voxel_comes_back_to_its_place():
     assert np.unravel_index(int(back.argmax()), back.shape[1:]) == (2, 6, 1)
 
 
-def test_nearest_on_grid_equals_voxel_by_voxel(generator):
-    mask = (torch.rand(1, 6, 5, 7, generator=generator) > 0.5).float()
-    affine = np.array([[0, -2.1, 0, 9], [1.7, 0, 0, -3], [0, 0, 3.3, 1], [0, 0, 0, 1]])
-    target = np.array([[1.0, 0, 0, 0.6], [0, 1.0, 0, -3], [0, 0, 1.0, 1], [0, 0, 0, 1]])
-    shape = (9, 8, 20)
-    found = nearest_on_grid(mask, affine, target, shape)
-    expected = torch.empty(shape)
-    for voxel in np.ndindex(*shape):
-        where = np.linalg.inv(affine) @ target @ [*voxel, 1]
-        nearest = [int(np.floor(w + 0.5 + 1e-6).clip(0, n - 1)) for w, n in zip(where, mask.shape[1:], strict=False)]
-        expected[voxel] = mask[0, nearest[0], nearest[1], nearest[2]]
-    assert torch.equal(found[0], expected)
-
-
 def test_other_keys_are_left_alone_and_no_label_is_needed(tmp_path):
     file = str(write_scan(tmp_path / "a.nii.gz", body()))
     data = pipeline(**CT)({"image": file, "image_path": "a string", "extra": 3})
@@ -178,15 +162,6 @@ def test_the_way_back_needs_the_way_there():
 def test_two_channels_are_refused():
     with pytest.raises(ScanError, match=r"shape \(2, 4, 4, 4\), expected a MetaTensor \(1, H, W, D\)"):
         NormalizeScand("image")({"image": MetaTensor(torch.rand(2, 4, 4, 4))})
-
-
-def test_the_largest_component_is_kept():
-    mask = torch.zeros(2, 6, 6, 6)
-    mask[0, :2, :2, :2], mask[0, 2, 2, 2], mask[0, 5, 5, 4:] = 1, 1, 1  # a cube, one voxel at its corner, and a speck
-    kept = LargestComponentd("pred")({"pred": mask})["pred"]
-    assert kept[0].sum() == 9
-    assert kept[0, 5].sum() == 0
-    assert kept[1].sum() == 0  # an empty mask stays empty
 
 
 def test_a_real_scan_above_the_window_is_reported_and_null_takes_its_own_range(real_data, caplog):

@@ -13,7 +13,6 @@ import torch
 from monai.bundle import ConfigWorkflow
 from torch import nn
 
-from universal_model_components.imaging.geometry import resample_to_affine
 from universal_model_components.imaging.transforms import NormalizeScand, ReadScand, ToOriginalSpaced
 from universal_model_components.inference.inputs import list_scans
 from universal_model_components.inference.runner import ScanLoader
@@ -128,11 +127,6 @@ def test_intensities_come_back_to_the_unit_of_the_file(modality, intensities, li
     data = read_and_normalize({"image": str(file), "modality": modality})
     native = ToOriginalSpaced("image", restore_intensity=True)(data)
     np.testing.assert_allclose(native["image"][0], voxels.clip(*limits), atol=1e-3 * (limits[1] - limits[0]))
-
-
-def test_resample_to_affine_names_crossed_axes():
-    with pytest.raises(ValueError, match="not parallel"):
-        resample_to_affine(torch.rand(4, 4, 4), np.eye(4), affine_of(TILT), (4, 4, 4))
 
 
 def test_transforms_pass_over_missing_keys_only_when_told(tmp_path):

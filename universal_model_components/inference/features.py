@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from ..method.heads import pool_levels
 from ..utils.files import write_atomically
 
+POOLING = "mean over the voxels of a window, then over windows"
+
 
 class PooledFeatures:
     """Ignite handler that adds each level's features, averaged over the scan, to an evaluator's output.
@@ -51,9 +53,6 @@ class PooledFeatures:
     def _publish(self, engine: Engine) -> None:
         means = {f"level_{depth}": total / self.windows for depth, total in enumerate(self.sums, start=1)}
         engine.state.output.update(means)  # type: ignore[union-attr]
-
-
-POOLING = "mean over the voxels of a window, then over windows"
 
 
 class SaveFeaturesd(MapTransform):

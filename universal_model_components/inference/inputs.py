@@ -127,17 +127,11 @@ def list_candidates(
         if len(unknown) == len(listed):
             raise ValueError(f"candidates: no series of {file} has a scan in {root} (first: {unknown[0]})")
         if unknown:
-            message = f"candidates: {len(unknown)} of {len(listed)} series of {file} have no scan, first: {unknown[0]}"
-            if to_bool(strict, "strict"):
-                raise ValueError(f"{message}: give a folder that has them, or strict false")
-            logger.warning("%s; they are left out", message)
+            _leave_out(f"{len(unknown)} of {len(listed)} series of {file} have no scan, first: {unknown[0]}", strict)
     except ValueError as error:
         raise SystemExit(f"inference: {error}") from error
-    found = {series: positions for series, positions in listed.items() if series in images}
-    return [
-        {"image": str(images[series]), "case": series, "seriesuid": series, "candidates": positions}
-        for series, positions in found.items()
-    ]
+    found = [series for series in listed if series in images]
+    return [{"image": str(images[one]), "case": one, "seriesuid": one, "candidates": listed[one]} for one in found]
 
 
 def _images_of(listed: Mapping[str, Any], root: Path) -> dict[str, Path]:
@@ -148,3 +142,9 @@ def _images_of(listed: Mapping[str, Any], root: Path) -> dict[str, Path]:
         if first != image and stem(image.name) in listed:
             raise ValueError(f"candidates: {image} and {first} are both the scan of a series: remove one")
     return images
+
+
+def _leave_out(what: str, strict: bool | str) -> None:
+    if to_bool(strict, "strict"):
+        raise ValueError(f"candidates: {what}: give a folder that has them, or strict false")
+    logger.warning("candidates: %s; they are left out", what)

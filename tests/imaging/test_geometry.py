@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from universal_model_components.imaging.errors import ScanError
+from universal_model_components.imaging.geometry import Grid, check_same_grid, nearest_on_grid, resample_to_affine
+
+TURNED = np.array([[0.96, -0.28, 0, 0], [0.28, 0.96, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+
+
+def moved(mm: float) -> np.ndarray:
+    affine = np.diag([2.0, 2.0, 3.0, 1.0])
+    affine[0, 3] = mm
+    return affine
+
+
+@pytest.mark.parametrize(
+    ("shape", "affine", "message"),
+    [
+        [(4, 5, 6), moved(0.0), None],
+        [[4, 5, 6], moved(0.19), None],  # of 2 mm, a tenth is rounding
+        [
+            (4, 5, 7),
+            moved(0.0),
+            r"^label: shape \(4, 5, 7\), expected \(4, 5, 6\) of image: give a label of its image$",
+        ],
+        [(4, 5, 6), moved(0.3), r"^label: its corners lie up to 0.3 mm from those of image: resample the label"],
+        [(4, 5, 6), TURNED @ moved(0.0), "corners lie up to"],
+        [(4, 5, 6), moved(np.nan), "corners lie up to nan mm"],
+    ],
+)
+def test_check_same_grid(shape, affine, message):
+    label, image = Grid("label", shape, affine), Grid("image", (4, 5, 6), moved(0.0))
+    if message is None:
+        check_same_grid(label, image)
+        return
+    with pytest.raises(ScanError, match=message):
+        check_same_grid(label, image)
+    with pytest.raises(ScanError, match=r": look at the transforms$"):
+        check_same_grid(label, image, "look at the transforms")
+
+
+def test_nearest_on_grid_equals_voxel_by_voxel(generator):
+    mask = (torch.rand(1, 6, 5, 7, generator=generator) > 0.5).float()
+    affine = np.array([[0, -2.1, 0, 9], [1.7, 0, 0, -3], [0, 0, 3.3, 1], [0, 0, 0, 1]])
+    target = np.array([[1.0, 0, 0, 0.6], [0, 1.0, 0, -3], [0, 0, 1.0, 1], [0, 0, 0, 1]])
+    shape = (9, 8, 20)
+    found = nearest_on_grid(mask, affine, target, shape)
+    expected = torch.empty(shape)
+    for voxel in np.ndindex(*shape):
+        where = np.linalg.inv(affine) @ target @ [*voxel, 1]
+        nearest = [int(np.floor(w + 0.5 + 1e-6).clip(0, n - 1)) for w, n in zip(where, mask.shape[1:], strict=False)]
+        expected[voxel] = mask[0, nearest[0], nearest[1], nearest[2]]
+    assert torch.equal(found[0], expected)
+
+
+def test_resample_to_affine_names_crossed_axes():
+    with pytest.raises(ValueError, match="not parallel"):
+        resample_to_affine(torch.rand(4, 4, 4), np.eye(4), TURNED, (4, 4, 4))
