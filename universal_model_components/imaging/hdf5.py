@@ -19,19 +19,11 @@ def case_file(cube_store: str | Path, case: str) -> Path:
     return Path(cube_store) / "cases" / f"{safe}-{hashlib.sha256(case.encode()).hexdigest()[:8]}.h5"
 
 
-def to_levels(volume: Tensor) -> np.ndarray:
-    """Round a volume in [0, 1] to the levels that are stored.
-
-    Shape:
-        any → the same, uint16 in 0 … `LEVELS`.
-    """
-    return volume.mul(LEVELS).round_().numpy().astype(np.uint16)
+def quantize(values: Tensor) -> np.ndarray:
+    """Return float32 values in [0, 1] as multiples of 1/`LEVELS`, uint16; they are overwritten on the way."""
+    return values.mul_(LEVELS).round_().numpy().astype(np.uint16)
 
 
-def from_levels(levels: np.ndarray) -> np.ndarray:
-    """Return what stored levels mean.
-
-    Shape:
-        any → the same, float32 in [0, 1].
-    """
+def dequantize(levels: np.ndarray) -> np.ndarray:
+    """Return the values in [0, 1], float32, of multiples of 1/`LEVELS`."""
     return np.divide(levels, np.float32(LEVELS), dtype=np.float32)

@@ -23,7 +23,7 @@ from torch import Tensor
 from ..utils.settings import by_modality, to_bool, to_optional
 from .errors import ScanError
 from .geometry import Grid, check_affine, check_same_grid, nearest_on_grid, resample_to_affine
-from .hdf5 import from_levels, to_levels
+from .hdf5 import dequantize, quantize
 from .labels import Labels
 from .normalization import guess_modality, intensity_limits, make_scan
 from .reading import read_scan
@@ -74,7 +74,7 @@ class NormalizeScand(MapTransform):
         label_keys: of masks on the grid of the first image; one that is absent is passed over.
         label_values: which values are foreground, see `labels.Labels`.
         foreground_crop: crop to the body first, see `foreground.foreground_box`.
-        quantize: round to the levels that files of normalized scans hold, see `hdf5.to_levels`.
+        quantize: round to the levels that files of normalized scans hold, see `hdf5.quantize`.
         modality_key: where mappings find the scan's modality; a sample without it, such as a server's, is judged by its
             intensities (`guess_modality`), and the log says so.
         allow_missing_keys: pass over images that are not there.
@@ -120,7 +120,7 @@ class NormalizeScand(MapTransform):
         scan = make_scan(grid.file, voxels, grid.affine, window, scale, self.spacing, self.foreground)
         for note in scan.notes:
             logger.warning(note)
-        volume = torch.from_numpy(from_levels(to_levels(scan.volume))) if self.quantize else scan.volume
+        volume = torch.from_numpy(dequantize(quantize(scan.volume))) if self.quantize else scan.volume
         original = {"shape": torch.tensor(grid.shape), "affine": torch.as_tensor(grid.affine)}
         original["intensities"] = torch.tensor(intensity_limits(voxels, window, scale), dtype=torch.float64)
         meta = {**_meta(image), ORIGINAL_SPACE: original}

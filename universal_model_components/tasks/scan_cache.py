@@ -20,7 +20,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..imaging.errors import ScanError, problem_of
-from ..imaging.hdf5 import case_file, from_levels, to_levels
+from ..imaging.hdf5 import case_file, dequantize, quantize
 from ..imaging.normalization import load_scan
 from ..imaging.reading import read_grid
 from ..imaging.scan_files import stem
@@ -119,7 +119,7 @@ class ScanCache:
             raise OSError(f"{file}: unreadable ({reason}): delete it, and training makes it again") from error
         if foreign:
             raise OSError(f"{file}: made again by a run with other settings meanwhile: give each run its own cache_dir")
-        return from_levels(cube)
+        return dequantize(cube)
 
 
 def middle(shape: Sequence[int]) -> list[int]:
@@ -149,7 +149,7 @@ def _prepare_scan(case: Mapping[str, Any], target: str, settings: Mapping[str, A
         scan = load_scan(case["file"], **settings)
     except (ScanError, RuntimeError, MemoryError) as error:
         return {"problem": problem_of(case["file"], error), "notes": []}
-    values = to_levels(scan.volume)
+    values = quantize(scan.volume)
     with h5py.File("scan.h5", "w", driver="core", backing_store=False) as memory:
         chunks = tuple(min(CHUNK, side) for side in values.shape)
         memory.create_dataset("volume", data=values, chunks=chunks, shuffle=True, compression="lzf", track_times=False)
