@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""."""
+"""The scans that inference takes: those of a folder, of a datalist, or of a list of candidates."""
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..datalists.reader import check_keys, open_datalist
 from ..imaging.scan_files import SUFFIXES, find_scans, stem
 from ..tasks.candidates import read_candidates
 from ..tasks.segmentation_data import read_cases
@@ -30,18 +30,9 @@ def list_scans(
         Dicts with keys image (path) and modality.
 
     Raises:
-        SystemExit: with one line, when the folder is missing or has no scan, the datalist cannot be read, a modality is
-            unknown, or two scans have one name.
+        ValueError: when the folder is missing or has no scan, the datalist cannot be read, a modality is unknown, or
+            two scans have one name.
     """
-    try:
-        return _list_scans(dataset_dir, modalities, modality, datalist)
-    except ValueError as error:
-        raise SystemExit(f"inference: {error}") from error
-
-
-def _list_scans(
-    dataset_dir: str, modalities: Sequence[str], modality: str | None, datalist: str | None
-) -> list[dict[str, str]]:
     root, modality, datalist = Path(dataset_dir), to_optional(modality), to_optional(datalist)
     if not root.is_dir():
         raise ValueError(f"dataset_dir: {root} is not a folder: give the one that holds {list(modalities)}")
@@ -66,14 +57,11 @@ def _list_scans(
 
 
 def _read_datalist(file: str) -> list[dict[str, Any]]:
-    try:
-        content = json.loads(Path(file).read_text())
-        entries = [entry for section in content.values() if isinstance(section, list) for entry in section]
-        if all(isinstance(entry, dict) and "image" in entry for entry in entries):
-            return entries
-        raise ValueError("an entry has no key 'image'")
-    except (OSError, ValueError, AttributeError) as error:
-        raise ValueError(f"datalist: {file} cannot be read ({error}): give a MONAI datalist") from error
+    content = open_datalist(file)
+    listed = [(split, entry) for split, entries in content.items() if isinstance(entries, list) for entry in entries]
+    for split, entry in listed:
+        check_keys(f"datalist: {file}: an entry of {split!r}", entry, ("image",))
+    return [entry for _, entry in listed]
 
 
 logger = logging.getLogger(__name__)
@@ -100,30 +88,27 @@ def list_candidates(
         Dicts with keys image, case, seriesuid and candidates (each [x, y, z, …], mm, LPS).
 
     Raises:
-        SystemExit: with one line, when a file cannot be read, or no scan has candidates.
+        ValueError: when a file cannot be read, or no scan has candidates.
     """
     if to_optional(datalist) is not None:
         cases = read_cases(str(datalist), dataset_dir, split, keys=("image", "candidates"))
         return [{"seriesuid": case["case"], **case} for case in cases if case["candidates"]]
     root = Path(dataset_dir)
     file = to_optional(candidates) or root / "candidates.csv"
-    try:
-        listed = read_candidates(file)
-        images: dict[str, Path] = {}
-        for image in [root] if root.is_file() else find_scans(root):
-            first = images.setdefault(stem(image.name), image)
-            if first != image and stem(image.name) in listed:
-                raise ValueError(f"candidates: {image} and {first} are both the scan of a series: remove one")
-        unknown = [series for series in listed if series not in images]
-        if len(unknown) == len(listed):
-            raise ValueError(f"candidates: no series of {file} has a scan in {root} (first: {unknown[0]})")
-        if unknown:
-            message = f"candidates: {len(unknown)} of {len(listed)} series of {file} have no scan, first: {unknown[0]}"
-            if to_bool(strict, "strict"):
-                raise ValueError(f"{message}: give a folder that has them, or strict false")
-            logger.warning("%s; they are left out", message)
-    except ValueError as error:
-        raise SystemExit(f"inference: {error}") from error
+    listed = read_candidates(file)
+    images: dict[str, Path] = {}
+    for image in [root] if root.is_file() else find_scans(root):
+        first = images.setdefault(stem(image.name), image)
+        if first != image and stem(image.name) in listed:
+            raise ValueError(f"candidates: {image} and {first} are both the scan of a series: remove one")
+    unknown = [series for series in listed if series not in images]
+    if len(unknown) == len(listed):
+        raise ValueError(f"candidates: no series of {file} has a scan in {root} (first: {unknown[0]})")
+    if unknown:
+        message = f"candidates: {len(unknown)} of {len(listed)} series of {file} have no scan, first: {unknown[0]}"
+        if to_bool(strict, "strict"):
+            raise ValueError(f"{message}: give a folder that has them, or strict false")
+        logger.warning("%s; they are left out", message)
     return [
         {"image": str(images[series]), "case": series, "seriesuid": series, "candidates": positions}
         for series, positions in listed.items()
@@ -135,7 +120,7 @@ def list_subjects(dataset_dir: str, datalist: str | None = None, split: str = "t
     """List scans, one a subject: those of a datalist's split, by its case ids, or all below a folder, by their names.
 
     Raises:
-        SystemExit: as `task_data.list_images`.
+        ValueError: as `list_images`.
     """
     if to_optional(datalist) is not None:
         cases = read_cases(str(datalist), dataset_dir, split, keys=("image",))
@@ -153,17 +138,17 @@ def list_images(dataset_dir: str | Path, datalist: str | Path | None = None, spl
         split: list of the datalist.
 
     Raises:
-        SystemExit: with one line, when there is no scan, or two would write one result.
+        ValueError: when there is no scan, or two would write one result.
     """
     datalist = to_optional(datalist)
     if datalist is not None:
         return [{"image": case["image"]} for case in read_cases(datalist, dataset_dir, split, keys=("image",))]
     files = list(find_scans(Path(dataset_dir)))
     if not files:
-        raise SystemExit(f"dataset_dir: no scan in {dataset_dir} ({', '.join(SUFFIXES)}): give a folder that has some")
+        raise ValueError(f"dataset_dir: no scan in {dataset_dir} ({', '.join(SUFFIXES)}): give a folder that has some")
     seen: dict[str, Path] = {}
     for file in files:
         if stem(file) in seen:
-            raise SystemExit(f"{file}: would be written over {seen[stem(file)]}'s result: rename or remove one")
+            raise ValueError(f"{file}: would be written over {seen[stem(file)]}'s result: rename or remove one")
         seen[stem(file)] = file
     return [{"image": str(file)} for file in files]
