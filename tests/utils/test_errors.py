@@ -13,9 +13,11 @@ import time
 from itertools import pairwise
 
 import pytest
+import torch
 from conftest import REPOSITORY
 from monai.bundle import ConfigWorkflow
-from monai.transforms import Compose
+from monai.data import NibabelWriter
+from monai.transforms import Compose, SaveImage
 from torch.utils.data import DataLoader
 
 from universal_model_components.imaging.errors import ScanError, scan_error
@@ -80,6 +82,20 @@ def test_the_line_comes_through_a_worker_process():
 
 def _refuse(data):
     raise ScanError("a.nii: constant volume")
+
+
+@pytest.mark.parametrize(("kind", "line"), [(OSError, "a.nii.gz could not be written"), (TypeError, None)])
+def test_the_line_comes_through_save_image(kind, line, tmp_path):
+    """MONAI's transform raises an error that holds the traceback of what its writer raised."""
+
+    class Writer(NibabelWriter):
+        def write(self, *_, **__):
+            raise kind(13, "a.nii.gz could not be written")
+
+    save = SaveImage(tmp_path, writer=Writer, print_log=False)
+    with pytest.raises(RuntimeError, match="cannot find a suitable writer") as caught:
+        save(torch.zeros(1, 4, 4, 4))
+    assert user_error(caught.value) == line
 
 
 def test_the_line_comes_through_monais_transforms():

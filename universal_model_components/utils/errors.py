@@ -7,6 +7,7 @@ catch. MONAI's parser and transforms wrap them into errors of their own; `user_e
 
 from __future__ import annotations
 
+import builtins
 import logging
 import re
 import sys
@@ -33,15 +34,30 @@ def find_cause(error: BaseException, kinds: type[Kind] | tuple[type[Kind], ...])
 
 def user_error(error: BaseException) -> str | None:
     """Return what a user did wrong in one line; None for an error that is no user error, such as a bug."""
-    cause = find_cause(error, USER_ERRORS)
-    if cause is None:
-        return None
-    text = str(cause)
+    cause = find_cause(error, USER_ERRORS) or _root(error)
+    kind, text = type(cause), str(cause)
     if isinstance(cause, OSError) and cause.strerror:
         text = f"{cause.filename}: {cause.strerror}" if cause.filename else cause.strerror
-    if "Traceback (most recent call last)" in text:  # of a DataLoader's worker process; it ends in `Class: message`
-        text = re.split(r"^[\w.]+Error: ", text, flags=re.MULTILINE)[-1]
-    return " ".join(line.strip() for line in text.strip().splitlines()) or type(cause).__name__
+    if (
+        "Traceback (most recent call last)" in text
+    ):  # of a DataLoader's worker, or of SaveImage's writer
+        named, text = _last_error(text)
+        kind = kind if issubclass(kind, USER_ERRORS) else named
+    if not issubclass(kind, USER_ERRORS):
+        return None
+    return " ".join(line.strip() for line in text.strip().splitlines()) or kind.__name__
+
+
+def _root(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _last_error(text: str) -> tuple[type[BaseException], str]:
+    """Return kind and message of the error that a traceback ends with; `Exception` for a kind that is not built in."""
+    _, name, message = ["", *re.split(r"^(?:\w+\.)*(\w+Error): ", text, flags=re.MULTILINE)][-3:]
+    return getattr(builtins, name, Exception), re.sub(r"^\[Errno \w+\] ", "", message)
 
 
 def show_user_errors(command: str) -> None:
