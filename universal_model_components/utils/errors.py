@@ -38,9 +38,7 @@ def user_error(error: BaseException) -> str | None:
     kind, text = type(cause), str(cause)
     if isinstance(cause, OSError) and cause.strerror:
         text = f"{cause.filename}: {cause.strerror}" if cause.filename else cause.strerror
-    if (
-        "Traceback (most recent call last)" in text
-    ):  # of a DataLoader's worker, or of SaveImage's writer
+    if "Traceback (most recent call last)" in text:  # of a DataLoader's worker, or of SaveImage's writer
         named, text = _last_error(text)
         kind = kind if issubclass(kind, USER_ERRORS) else named
     if not issubclass(kind, USER_ERRORS):
