@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Normalized intensities on disk: steps of 1/4095 in 16 bits, in one HDF5 file a case, chunked, shuffled, LZF.
 
-A file is made in memory, so that a full disk is met by a plain write and not inside the HDF5 library, and its bytes are
-a function of what it holds.
+A file is made in memory, so that a full disk is met by a plain write and not inside the HDF5 library.
 """
 
 from __future__ import annotations
