@@ -48,6 +48,8 @@ def chain(*errors):
         (ValueError(), "ValueError"),
         (TypeError("a bug"), None),
         (chain(RuntimeError("Failed to evaluate"), KeyError("a bug")), None),
+        (RuntimeError("Traceback (most recent call last)\n  …\nException: a bug"), None),
+        (ValueError("Traceback (most recent call last)\n  …\nOops: odd"), "Traceback (most recent call last) … Oops: odd"),
         (KeyboardInterrupt(), None),
     ],
 )

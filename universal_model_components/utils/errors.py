@@ -54,7 +54,7 @@ def _root(error: BaseException) -> BaseException:
 
 def _last_error(text: str) -> tuple[type[BaseException], str]:
     """Return kind and message of the error that a traceback ends with; `Exception` for a kind that is not built in."""
-    _, name, message = ["", *re.split(r"^(?:\w+\.)*(\w+Error): ", text, flags=re.MULTILINE)][-3:]
+    *_, name, message = ["", "", *re.split(r"^(?:\w+\.)*(\w+Error): ", text, flags=re.MULTILINE)]
     return getattr(builtins, name, Exception), re.sub(r"^\[Errno \w+\] ", "", message)
 
 
