@@ -49,7 +49,10 @@ def chain(*errors):
         (TypeError("a bug"), None),
         (chain(RuntimeError("Failed to evaluate"), KeyError("a bug")), None),
         (RuntimeError("Traceback (most recent call last)\n  …\nException: a bug"), None),
-        (ValueError("Traceback (most recent call last)\n  …\nOops: odd"), "Traceback (most recent call last) … Oops: odd"),
+        (
+            ValueError("Traceback (most recent call last)\n  …\nOops: odd"),
+            "Traceback (most recent call last) … Oops: odd",
+        ),
         (KeyboardInterrupt(), None),
     ],
 )
