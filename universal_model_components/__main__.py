@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,9 @@ from .commands.datalist import DATALIST
 from .commands.demo import demo
 from .commands.doctor import doctor
 from .commands.weights import WEIGHTS
+from .utils.errors import show_user_errors
 
+NAME = "universal_model_components"
 COMMANDS = {"datalist": DATALIST, "demo": demo, "doctor": doctor, "weights": WEIGHTS}
 
 
@@ -52,13 +53,9 @@ def run(result: Any) -> Any:
 
 
 def main() -> None:
-    """Run a command; a mistake in its input ends in one line and a non-zero exit code."""
-    try:
-        fire.Fire(later(COMMANDS), name="universal_model_components", serialize=run)
-    except (ValueError, OSError) as error:
-        sys.exit(f"universal_model_components: {error}")
-    except KeyboardInterrupt:
-        sys.exit("universal_model_components: interrupted")
+    """Run a command; a user error ends in one line and a non-zero exit code."""
+    show_user_errors(NAME)
+    fire.Fire(later(COMMANDS), name=NAME, serialize=run)
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def test_class_is_the_largest_value_of_a_mask(highest, label, tmp_path):
 
 def test_mask_value_that_is_no_class_is_named(tmp_path):
     nibabel.save(nibabel.Nifti1Image(np.full((4, 4, 4), 3, np.uint8), np.eye(4)), tmp_path / "m.nii.gz")
-    with pytest.raises(SystemExit, match=r"m\.nii\.gz: label is 3\.0, expected 0 or 1"):
+    with pytest.raises(ValueError, match=r"m\.nii\.gz: label is 3\.0, expected 0 or 1"):
         complete({"image": "a.nii.gz", "label": str(tmp_path / "m.nii.gz")})
 
 

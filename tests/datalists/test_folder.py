@@ -146,11 +146,11 @@ def test_links_in_a_circle_lead_to_each_scan_once(tmp_path):
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"modality": "ct"}, r"training\[1\]: missing key 'image'"),
-        ({"image": "ct/b.nii"}, r"training\[1\]: missing key 'modality'"),
+        ({"modality": "ct"}, r"training\[1\] has no 'image' .*: skipped$"),
+        ({"image": "ct/b.nii"}, r"training\[1\] has no 'modality' .*: skipped$"),
         ({"image": "b.nii", "modality": "pet"}, r"training\[1\]: unknown modality 'pet'"),
         ({"image": "ct/a.nii.gz", "modality": "ct"}, r"training\[1\]: id 'ct/a.nii.gz' is there twice"),
-        ("ct/b.nii", r"training\[1\]: 'ct/b.nii' is not a mapping"),
+        ("ct/b.nii", r"training\[1\] is 'ct/b.nii', expected a mapping .*: skipped$"),
     ],
 )
 def test_bad_entries_are_skipped_and_named(tmp_path, entry, message):

@@ -117,8 +117,8 @@ def run(monkeypatch, *files) -> str | None:
     monkeypatch.setattr(sys, "argv", ["universal_model_components", *arguments])
     try:
         main()
-    except SystemExit as ended:
-        return str(ended.code)
+    except ValueError as error:
+        return str(error)
     return None
 
 
@@ -221,7 +221,7 @@ def test_what_cannot_be_compared_is_an_error(tmp_path, monkeypatch, capsys):
     [
         ("{", "cannot read .*a.json"),
         ('{"name": "a"}', "has no list training, validation, test"),
-        ('{"test": [{"case": "a"}]}', "an entry of 'test' has no 'image'"),
+        ('{"test": [{"case": "a"}]}', r"entry 0 \(test\) has no 'image' \(found \['case'\]\)"),
     ],
 )
 def test_bad_lists_are_named(tmp_path, content, message):

@@ -333,9 +333,9 @@ def test_adc_reads_its_classes(sets):
 def test_a_difference_ends_in_one_line_and_writes_nothing(sets, tmp_path, monkeypatch, capsys):
     arguments = ["--root", str(sets / "brats2018"), "--output", str(tmp_path / "a.json"), "--num_workers", "0"]
     monkeypatch.setattr(sys, "argv", ["universal_model_components", "datalist", "brats2018", *arguments])
-    with pytest.raises(SystemExit) as caught:
+    with pytest.raises(ValueError, match="differences") as caught:
         main()
-    assert str(caught.value).startswith("universal_model_components: datalist brats2018: 5 differences, listed above")
+    assert str(caught.value).startswith("datalist brats2018: 5 differences, listed above")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "a.json").exists()
     out = capsys.readouterr().out

@@ -185,19 +185,19 @@ def test_failures_are_named_and_leave_the_old_report(evaluation, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "evaluation.json").write_text("old")
-    with pytest.raises(SystemExit, match=r"evaluate: pretrained_weights: no file nowhere\.pt"):
+    with pytest.raises(FileNotFoundError, match=r"^pretrained_weights: no file nowhere\.pt"):
         evaluation(weights="nowhere.pt").run()
     torch.save(broken_network().state_dict(), tmp_path / "nan.pt")
-    with pytest.raises(SystemExit, match=r"evaluate: pretrained_weights: decoder\.head\.bias in .* not finite"):
+    with pytest.raises(ValueError, match=r"^pretrained_weights: decoder\.head\.bias in .* not finite"):
         evaluation(weights=str(tmp_path / "nan.pt")).run()
     assert [path.name for path in out.iterdir()] == ["evaluation.json"]
     assert (out / "evaluation.json").read_text() == "old"
 
 
 def test_records_names_what_is_missing(cube_store, tmp_path):
-    with pytest.raises(SystemExit, match=r"cube_store: no store\.json"):
+    with pytest.raises(FileNotFoundError, match=r"^cube_store: no store\.json"):
         cube_records(str(tmp_path), "validation", ["ct"])
-    with pytest.raises(SystemExit, match="cube_store: no 'test' case"):
+    with pytest.raises(ValueError, match=r"^cube_store: no 'test' case"):
         cube_records(str(cube_store), "test", ["ct"])
     assert cube_records(str(cube_store), "test", ["ct"], optional=True) == []
     cubes = CubeDataset(cube_records(str(cube_store), "training", ["ct"]))

@@ -17,11 +17,11 @@ from monai.engines import SupervisedEvaluator
 from monai.handlers import MeanIoUHandler, from_engine
 from monai.transforms import AsDiscreted, Compose, EnsureChannelFirstd, LoadImaged
 from torch import nn
+from user_errors import raises_user_error
 
 from universal_model_components.evaluation.segmentation import (
     OriginalLabeld,
     SegmentationReport,
-    run_segmentation_evaluation,
     table_of,
 )
 from universal_model_components.figures.overlays import ValidationOverlays
@@ -76,7 +76,7 @@ def evaluated(tmp_path_factory) -> tuple[Path, SupervisedEvaluator]:
     folder = tmp_path_factory.mktemp("evaluation")
     cases = [write_case(folder, name, side) for name, side in (("same", 8), ("wide", 8), ("healthy", 6), ("small", 4))]
     engine = evaluator(cases, folder / "eval", LABELS)
-    run_segmentation_evaluation(engine)
+    engine.run()
     return folder / "eval", engine
 
 
@@ -116,19 +116,17 @@ def test_one_case_has_one_picture(evaluated, tmp_path):
     old = tmp_path / "overlays" / "worst.png"
     old.parent.mkdir()
     old.write_bytes(b"of an earlier evaluation")
-    run_segmentation_evaluation(evaluator([write_case(tmp_path, "same", 8)], tmp_path, LABELS))
+    evaluator([write_case(tmp_path, "same", 8)], tmp_path, LABELS).run()
     assert [file.name for file in old.parent.iterdir()] == ["best.png"]
     assert json.loads((tmp_path / "evaluation.json").read_text())["iou"]["sd"] is None
 
 
 def test_failures_are_one_line(tmp_path):
     odd = write_case(tmp_path, "odd", 8, value=7)
-    with pytest.raises(
-        SystemExit, match=r"^evaluate: .*odd_label.nii.gz: label value 7 in 384 voxels, expected \[0, 42"
-    ):
-        run_segmentation_evaluation(evaluator([odd], tmp_path / "eval", LABELS))
+    with raises_user_error(r"^/.*odd_label.nii.gz: label value 7 in 384 voxels, expected \[0, 42"):
+        evaluator([odd], tmp_path / "eval", LABELS).run()
     engine = evaluator([write_case(tmp_path, "same", 8)], tmp_path / "eval", LABELS)
-    with pytest.raises(ValueError, match="evaluate: no case in 'test'"):
+    with pytest.raises(ValueError, match=r"^no case in 'test'"):
         SegmentationReport(str(tmp_path), split="test")._finish(engine)
     assert not (tmp_path / "eval").exists()
 
@@ -143,10 +141,10 @@ def test_masks_on_different_grids_are_refused(tmp_path):
         postprocessing=OriginalLabeld("label", LABELS),
     )
     with pytest.raises(
-        SystemExit,
-        match=r"evaluate: same: prediction: shape \(.*\), expected \(24, 20, 16\) of .*label.nii.gz: see validate::",
+        ValueError,
+        match=r"^same: prediction: shape \(.*\), expected \(24, 20, 16\) of .*label.nii.gz: see validate::",
     ):
-        run_segmentation_evaluation(plain)
+        plain.run()
 
 
 def test_validation_overlays_are_drawn_when_due(tmp_path):

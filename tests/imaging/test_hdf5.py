@@ -1,10 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import io
+
+import h5py
 import numpy as np
 import torch
 
-from universal_model_components.imaging.hdf5 import LEVELS, dequantize, quantize
+from universal_model_components.imaging.hdf5 import LEVELS, case_file, dequantize, encode, quantize
+
+
+def test_quantized_values_are_within_half_a_step(generator):
+    values = torch.rand(7, 5, 3, generator=generator)
+    values[0, 0, :2] = torch.tensor([0.0, 1.0])
+    levels = quantize(values.clone())
+    assert levels.dtype == np.uint16
+    assert levels[0, 0, :2].tolist() == [0, LEVELS]
+    restored = dequantize(levels)
+    assert restored.dtype == np.float32
+    assert np.abs(restored - values.numpy()).max() <= 0.5 / LEVELS + 1e-7
+    assert np.array_equal(quantize(torch.from_numpy(restored.copy())), levels)
+
+
+def test_a_file_holds_what_was_encoded(generator):
+    levels = quantize(torch.rand(3, 8, 8, 4, generator=generator))
+    content = encode("cubes", levels, (1, 8, 8, 4), {"case": "ct/a", "levels": LEVELS}, {"scale": np.arange(3)})
+    with h5py.File(io.BytesIO(content), "r") as stored:
+        assert sorted(stored) == ["cubes", "scale"]
+        cubes = stored["cubes"]
+        assert (cubes.chunks, cubes.compression, cubes.shuffle, cubes.dtype) == ((1, 8, 8, 4), "lzf", True, np.uint16)
+        assert np.array_equal(cubes[()], levels)
+        assert stored["scale"][()].tolist() == [0, 1, 2]
+        assert dict(stored.attrs) == {"case": "ct/a", "levels": LEVELS}
+
+
+def test_different_ids_have_different_files():
+    first, second = case_file("store", "ct/a b"), case_file("store", "ct/a_b")
+    assert first != second
+    assert first.parent == second.parent
+    assert first.name.startswith("ct_a_b-")
 
 
 def test_levels_are_kept_and_volumes_rounded_to_the_nearest(generator):

@@ -20,8 +20,8 @@ from universal_model_components.tasks.checks import (
     FINE,
     WARNING,
     check_candidates,
+    check_cases,
     check_datalist,
-    check_or_exit,
 )
 
 BTS = "brats_mri_whole_tumor_segmentation"
@@ -84,11 +84,11 @@ def test_all_problems_are_named_at_once(masks):
     (warning,) = lines(findings, WARNING)  # training does not read the test cases
     assert "case_2.nii.gz" in warning
     with pytest.raises(
-        SystemExit, match=r"^train: .*gone.nii.gz.* \(and 3 more, in the log; .doctor. lists them too\)$"
+        ValueError, match=r"^datalist: .*gone.nii.gz.* \(and 3 more, in the log; .doctor. lists them too\)$"
     ):
-        check_or_exit(changed(masks, _several), masks)
-    check_or_exit(masks / "datalist.json", masks)
-    check_or_exit(masks / "none.json", masks)  # whoever reads it says so
+        check_cases(changed(masks, _several), masks)
+    check_cases(masks / "datalist.json", masks)
+    check_cases(masks / "none.json", masks)  # whoever reads it says so
 
 
 def test_a_patient_in_two_lists_is_a_warning(masks):
@@ -106,8 +106,8 @@ def test_a_patient_in_two_lists_is_a_warning(masks):
     ],
 )
 def test_entries_of_another_form(masks, change, message):
-    with pytest.raises(SystemExit, match=message):
-        check_or_exit(changed(masks, change), masks)
+    with pytest.raises(ValueError, match=message):
+        check_cases(changed(masks, change), masks)
 
 
 @pytest.fixture

@@ -113,7 +113,7 @@ def test_a_label_gives_the_middle_of_the_scan(tmp_path):
 def test_lists_that_cannot_be_trained_on(entries, message, tmp_path):
     image = write_scan(tmp_path / "a.nii.gz", body())
     training = [{"image": image.name, "case": str(n), **entry} for n, entry in enumerate(entries)]
-    with pytest.raises(SystemExit, match=message) as caught:
+    with pytest.raises(ValueError, match=message) as caught:
         read_classes(str(write_datalist(tmp_path, training, [], [])), str(tmp_path), "training")
     assert "\n" not in str(caught.value)
 

@@ -89,7 +89,7 @@ def test_severity_is_read(value, severity):
 def test_severity_is_refused(value):
     with pytest.raises(ValueError, match=r"label_noise: .* is not a radius of 1 mm or more"):
         read_severity(value)
-    with pytest.raises(SystemExit, match=r"^train: label_noise: .* is not a radius of 1 mm or more"):
+    with pytest.raises(ValueError, match=r"^label_noise: .* is not a radius of 1 mm or more"):
         PerturbLabeld("label", value)
 
 

@@ -100,6 +100,20 @@ def test_alarm_passes_an_error_on_before_pages_are_logged(error, caplog):
     assert not any(record.exc_info for record in caplog.records)
 
 
+def test_best_model_passes_an_error_on_before_pages_are_logged(tmp_path, caplog):
+    network = UniversalModel(features=WIDTH, outputs="all")
+    best = BestModel(network, str(tmp_path / "model.pt"))
+    evaluator = make_evaluator(network, [best, StatsHandler(name="validation")])
+
+    @evaluator.on(Events.STARTED)
+    def fail():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluator.run()
+    assert not any(record.exc_info for record in caplog.records)
+
+
 def test_alarm_names_a_collapse_once(caplog):
     network = UniversalModel(features=WIDTH, outputs="all")
     with torch.no_grad():

@@ -23,6 +23,7 @@ from ..imaging.resampling import resampled_shape
 from ..tasks.checks import ERROR, FINE, WARNING, Finding, check_candidates, check_datalist
 from ..tasks.segmentation_data import read_cases
 from ..tasks.settings import check_settings
+from ..utils.errors import user_error
 from ..utils.settings import to_bool, to_optional
 from ..weights.coverage import percent
 from ..weights.loading import load_pretrained
@@ -142,7 +143,7 @@ def _check_settings(
     try:
         network.append(parser.get_parsed_content("network_def"))
     except Exception as error:  # whatever a constructor raises, MONAI wraps
-        yield Finding(ERROR, f"network_def: {_root(error)}")
+        yield Finding(ERROR, f"network_def: {_reason(error)}")
 
 
 def _check_data(parser: ConfigParser, voxels: bool) -> Iterator[Finding]:
@@ -211,7 +212,7 @@ def _voxels(parser: ConfigParser) -> float:
     """Count the voxels of all training and validation scans at the spacing of the network; 0 when that is unknown."""
     spacing, total = to_optional(parser.get_parsed_content("spacing")), 0.0
     places = parser.get_parsed_content("datalist"), parser.get_parsed_content("dataset_dir")
-    with contextlib.suppress(SystemExit, ValueError):  # named by `_check_data`
+    with contextlib.suppress(ValueError):  # named by `_check_data`
         for split in ("training", "validation"):
             for case in read_cases(*places, split, keys=("image",)):
                 shape, source = read_header(case["image"])
@@ -226,8 +227,8 @@ def _plan(parser: ConfigParser, network: nn.Module) -> Finding:
     try:
         training, validation = (parser.get_parsed_content(f"{part}::dataset") for part in ("train", "validate"))
         steps = len(parser.get_parsed_content("train::sampler"))
-    except (Exception, SystemExit) as error:
-        return Finding(ERROR, f"train: {_root(error).removeprefix('train: ')}")
+    except Exception as error:
+        return Finding(ERROR, f"train: {_reason(error)}")
     epochs, batch = parser.get_parsed_content("epochs"), parser.get_parsed_content("batch_size")
     return Finding(
         FINE,
@@ -245,8 +246,9 @@ def _kind(parser: ConfigParser) -> str:
     return str(parser["network_def"]["_target_"]).rsplit(".", 1)[-1]
 
 
-def _root(error: BaseException) -> str:
-    """Return the message of what MONAI's parser wrapped, in one line."""
-    while error.__cause__ is not None and not isinstance(error, SystemExit):
+def _reason(error: BaseException) -> str:
+    """Return the user error, or whatever else MONAI's parser wrapped, in one line."""
+    line = user_error(error)
+    while error.__cause__ is not None:
         error = error.__cause__
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    return line or " ".join(str(error).split())[:300] or type(error).__name__

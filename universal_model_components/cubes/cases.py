@@ -24,7 +24,7 @@ from ..utils.files import write_atomically
 from .case_file import encode_case, read_attributes
 from .cropping import Cubes, cut_cubes
 from .histograms import count_intensities, count_normalized, sample
-from .recipe import SCALES, Recipe, recipe_id
+from .recipe import RECIPE_VERSION, SCALES, Recipe, recipe_id
 
 
 def prepare_case(case: Mapping[str, Any], recipe: Recipe, cube_store: str) -> dict[str, Any]:
@@ -64,6 +64,11 @@ def prepare_case(case: Mapping[str, Any], recipe: Recipe, cube_store: str) -> di
         notes.append(f"{case['file']}: another {old} than that of its stored cubes: they are made again")
     write_atomically(target, lambda path: path.write_bytes(content))
     return {**result, "status": "made", "notes": notes, "counts": cubes.counts, "airy": cubes.airy}
+
+
+def case_version() -> str:
+    """Say which version of this package prepares cases, and what version of recipes it follows."""
+    return f"{__version__} (recipe {RECIPE_VERSION})"
 
 
 def skipped(case: Mapping[str, Any], problem: str | None) -> dict[str, Any]:

@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from ..imaging.hdf5 import LEVELS
+from ..imaging.hdf5 import quantize
 from ..imaging.resampling import resize
 from .recipe import SCALES, Recipe
 
@@ -27,7 +26,7 @@ class Cubes:
     """The cubes of one case, large before medium before small.
 
     Args:
-        values: cubes in [0, 1] as multiples of 1/`LEVELS`.
+        values: cubes in [0, 1] as multiples of 1/`hdf5.LEVELS`.
         counts: how many of each of `SCALES`; 0 where the scale was skipped.
         boxes: corners in mm from the first corner of the (cropped, resampled) volume, half-open.
         airy: how many cubes remained almost all air after all draws.
@@ -170,4 +169,4 @@ def cut_cubes(volume: Tensor, spacing: Sequence[float], recipe: Recipe, case: st
 def _cube(volume: Tensor, corner: np.ndarray, crop: Sequence[int], recipe: Recipe) -> np.ndarray:
     box = tuple(slice(int(low), int(low) + side) for low, side in zip(corner, crop, strict=True))
     cube = resize(volume[box], recipe.patch_size, antialias=recipe.antialias).clamp(0, 1)
-    return torch.round(cube * LEVELS).numpy().astype(np.uint16)
+    return quantize(cube)

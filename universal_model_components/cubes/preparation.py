@@ -21,10 +21,11 @@ from ..datalists.sources import Source, read_sources
 from ..evaluation.store_report import write_store_report
 from ..imaging.hdf5 import case_file
 from ..utils.cluster import cluster_threads, run_on_cluster
+from ..utils.errors import user_error
 from ..utils.files import remove_orphans, write_json
 from ..utils.parallel import run_parallel, usable_cores
 from ..utils.settings import to_bool, to_optional
-from .cases import prepare_case, skipped
+from .cases import case_version, prepare_case, skipped
 from .planning import count_table, print_plan
 from .recipe import SCALES, Recipe, make_recipe
 from .store import close_store, open_store
@@ -67,9 +68,12 @@ def prepare_cubes(
         What was also written to store.json.
 
     Raises:
-        SystemExit: with one line, when settings are wrong, the disk is full, or a modality has no training case left.
+        ValueError: when settings are wrong, a modality has no training case left, or `strict` is true and anything at
+            all was wrong.
+        OSError: when the store cannot be written, or the cluster or a worker process is lost.
+        KeyboardInterrupt: with what to do, when the run is interrupted.
     """
-    with _one_line_errors():
+    with _keep_going_hint():
         modalities = [modalities] if isinstance(modalities, str) else list(modalities)
         strict, plan = to_bool(strict, "strict"), to_bool(plan, "plan")
         datalist, groups, dataset_dir = map(to_optional, (datalist, groups, dataset_dir))
@@ -100,17 +104,16 @@ def prepare_cubes(
 
 
 @contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """Turn what may go wrong into an exit with one line; the cause stays attached for whoever calls from Python."""
+def _keep_going_hint() -> Iterator[None]:
+    """Say what to do after a full disk or Ctrl-C: finished cases need not be made again."""
     try:
         yield
-    except (ValueError, ChildProcessError) as error:
-        raise SystemExit(f"prepare: {error}") from error
+    except ChildProcessError:
+        raise
     except OSError as error:
-        reason = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error
-        raise SystemExit(f"prepare: {reason}; finished cases are kept, run again to go on") from error
+        raise OSError(f"{user_error(error)}; finished cases are kept, run again to go on") from error
     except KeyboardInterrupt:
-        raise SystemExit("prepare: interrupted: run again to go on, finished cases are kept") from None
+        raise KeyboardInterrupt("run again to go on, finished cases are kept") from None
 
 
 def _number(num_workers: Any) -> int:
@@ -141,7 +144,9 @@ def _work(
     store = os.path.abspath(cube_store)
     calls = [({**case, "file": os.path.abspath(case["file"])}, recipe, store) for case in cases]
     return run_on_cluster(
-        prepare_case, calls, scheduler, store, lambda call, why: skipped(call[0], f"{call[0]['file']}: {why}")
+        *(prepare_case, calls, scheduler, store),
+        lost=lambda call, why: skipped(call[0], f"{call[0]['file']}: {why}"),
+        version=case_version,
     )
 
 
@@ -198,9 +203,9 @@ def _check_enough(index: Mapping[str, Any], modalities: Sequence[str], strict: b
     where = ", ".join(found["root"] for found in index["sets"].values())
     lacking = [name for name in modalities if not count["training"][name]]
     if lacking:
-        raise SystemExit(f"prepare: no training case of {lacking[0]!r} left in {where}: add scans or change modalities")
+        raise ValueError(f"no training case of {lacking[0]!r} left in {where}: add scans or change modalities")
     if strict and index["problems"]:
-        raise SystemExit(f"prepare: {len(index['problems'])} problems, listed above, and strict is true: mend them")
+        raise ValueError(f"{len(index['problems'])} problems, listed above, and strict is true: mend them")
     for name in modalities:
         if fraction and not count["validation"][name]:
             print(f"no validation case of {name!r} in {where}: add scans of another patient")

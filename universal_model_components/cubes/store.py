@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..imaging.hdf5 import LEVELS, case_file
+from ..imaging.hdf5 import case_file, dequantize
 from ..utils.files import write_json
 from .recipe import SCALES, recipe_id
 
@@ -145,7 +145,7 @@ class CubeDataset(Dataset):
             raise IndexError(f"cube {number} of {len(self)}")
         position, row = self.locate(int(number))
         record = self.data[position]
-        cube = np.divide(self._read(record, row), np.float32(LEVELS), dtype=np.float32)
+        cube = dequantize(self._read(record, row))
         return {
             "image": torch.from_numpy(cube).unsqueeze(0),
             "modality": int(record["label"]),
@@ -209,11 +209,8 @@ def cube_records(
         optional: a split without cases is an empty list; a store filled to test a model on may have no training cases.
 
     Raises:
-        SystemExit: with one line, for whatever `case_records` raises.
+        FileNotFoundError, ValueError: as `case_records`.
     """
-    try:
-        if optional and not read_index(cube_store).get("splits", {}).get(split):
-            return []
-        return case_records(cube_store, split, modalities)
-    except (OSError, ValueError) as error:
-        raise SystemExit(str(error)) from error
+    if optional and not read_index(cube_store).get("splits", {}).get(split):
+        return []
+    return case_records(cube_store, split, modalities)

@@ -7,7 +7,6 @@ task, or of the same list, among training cases. Pre-training lists validate on 
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from ..imaging.scan_files import stem
 from .fingerprints import likeness
 from .inspection import inspect_files
 from .making import CACHE, SPLITS
+from .reader import check_keys, entries_of, open_datalist
 
 
 @dataclass
@@ -72,16 +72,12 @@ def read_members(file: str | Path, root: str | Path | None = None) -> list[Membe
     Raises:
         ValueError: when the file cannot be read, has none of the lists, or an entry has no image.
     """
-    try:
-        content = json.loads(Path(file).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"datalist check: cannot read {file} ({error}): give datalists in JSON") from error
-    if not isinstance(content, dict) or not any(isinstance(content.get(split), list) for split in SPLITS):
-        raise ValueError(f"datalist check: {file} has no list {', '.join(SPLITS)}: give a MONAI datalist")
-    entries = [(split, entry) for split in SPLITS for entry in content.get(split) or []]
-    for split, entry in entries:
-        if not isinstance(entry, dict) or "image" not in entry:
-            raise ValueError(f"datalist check: {file}: an entry of {split!r} has no 'image': correct it")
+    content = open_datalist(file)
+    if not any(isinstance(content.get(split), list) for split in SPLITS):
+        raise ValueError(f"datalist: {file} has no list {', '.join(SPLITS)}: give a MONAI datalist")
+    entries = [(split, entry) for split in SPLITS for entry in entries_of(content, file, split)]
+    for place, (split, entry) in enumerate(entries):
+        check_keys(f"datalist: {file}: entry {place} ({split})", entry, ("image",))
     is_target = any("label" in entry or "candidates" in entry for _, entry in entries)
     base = Path(root or content.get("root") or Path(file).parent)
     return [Member(str(file), split, base / entry["image"], entry, is_target, base) for split, entry in entries]

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A datalist that someone else made: read, checked and completed; its splits are not changed."""
+"""MONAI datalists in JSON, which someone else may have made: opened and checked here for every use.
+
+`read_datalist` completes one for pre-training. What target tasks want of an entry, `tasks.segmentation_data` checks.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,53 @@ from typing import Any
 from ..imaging.scan_files import stem
 
 SPLITS = ("training", "validation")
+
+
+def open_datalist(file: str | Path) -> dict[str, Any]:
+    """Read a datalist: lists of cases by split, and whatever else it says of itself.
+
+    Raises:
+        ValueError: when the file cannot be read, or holds no mapping.
+    """
+    try:
+        content = json.loads(Path(file).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"datalist: cannot read {file} ({error}): give a MONAI datalist in JSON, or make one (see README)"
+        ) from error
+    if not isinstance(content, dict):
+        raise ValueError(f"datalist: {file} holds {type(content).__name__}, expected a mapping of lists of cases")
+    return content
+
+
+def entries_of(content: Mapping[str, Any], file: str | Path, split: str) -> list[Any]:
+    """Return one list of a datalist as it is, empty where there is none.
+
+    Raises:
+        ValueError: when there is something else in its place.
+    """
+    entries = content.get(split)
+    if not isinstance(entries, (list, type(None))):
+        raise ValueError(f"datalist: {file}: {split!r} is no list: give a list of cases, or null")
+    return entries or []
+
+
+def check_keys(where: str, entry: Any, keys: Sequence[str]) -> None:
+    """Check that an entry is a mapping with certain keys.
+
+    Args:
+        where: it stands, for the message.
+        entry: of a datalist.
+        keys: that it must have.
+
+    Raises:
+        ValueError: when it is not.
+    """
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"{where} is {entry!r}, expected a mapping with {list(keys)}")
+    missing = [key for key in keys if key not in entry]
+    if missing:
+        raise ValueError(f"{where} has no {missing[0]!r} (found {sorted(entry)}): add it")
 
 
 def read_datalist(file: str | Path, modalities: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
@@ -26,21 +76,16 @@ def read_datalist(file: str | Path, modalities: Sequence[str]) -> tuple[dict[str
         ValueError: when the file is unreadable, has no `training` list or a `validation` that is none, or a case or
             group is in both splits.
     """
-    try:
-        content = json.loads(Path(file).read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"datalist: cannot read {file} ({error}): give a MONAI datalist in JSON, or null") from error
-    if not isinstance(content, dict) or not isinstance(content.get("training"), list):
+    content = {key: value for key, value in open_datalist(file).items() if key not in SPLITS or value is not None}
+    if "training" not in content:
         raise ValueError(f"datalist: {file} has no list 'training': give a MONAI datalist, or null")
-    content = {key: value for key, value in content.items() if key != "validation" or value is not None}
-    if not isinstance(content.get("validation", []), list):
-        raise ValueError(f"datalist: {file}: 'validation' is no list: give one, or null to carve it from 'training'")
     problems: list[str] = []
     both: list[str] = []
     seen: dict[str, str] = {}
     splits: dict[str, list[dict[str, Any]]] = {}
     for split in (name for name in SPLITS if name in content):
-        checked = [_check(f"{file}: {split}[{i}]", entry, modalities) for i, entry in enumerate(content[split])]
+        entries = entries_of(content, file, split)
+        checked = [_check(f"{file}: {split}[{i}]", entry, modalities) for i, entry in enumerate(entries)]
         splits[split] = []
         for i, case in enumerate(checked):
             if isinstance(case, str):
@@ -70,11 +115,10 @@ def _list(kind: str, names: Collection[str]) -> str:
 
 def _check(where: str, entry: Any, modalities: Sequence[str]) -> dict[str, Any] | str:
     """Return the completed entry, or what is wrong with it."""
-    if not isinstance(entry, Mapping):
-        return f"{where}: {entry!r} is not a mapping: skipped, write it as {{'image': …, 'modality': …}}"
-    missing = [key for key in ("image", "modality") if key not in entry]
-    if missing:
-        return f"{where}: missing key {missing[0]!r} (found {sorted(entry)}): skipped, add it"
+    try:
+        check_keys(where, entry, ("image", "modality"))
+    except ValueError as error:
+        return f"{error}: skipped"
     image, modality = str(entry["image"]), entry["modality"]
     if modality not in modalities:
         return f"{where}: unknown modality {modality!r} of {image}: skipped, expected one of {list(modalities)}"

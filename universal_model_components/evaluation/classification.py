@@ -3,23 +3,18 @@
 
 from __future__ import annotations
 
-import csv
 import heapq
-import io
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ignite.engine import Events
-from torch import nn
 
 from ..figures.charts import draw_confusion, draw_cubes, draw_roc
-from ..utils.files import write_atomically
 from ..utils.versions import versions
-from ..weights.loading import load_weights
 from .classification_metrics import NAMES, summarize
+from .writing import write_evaluation
 
 logger = logging.getLogger(__name__)
 
@@ -88,14 +83,8 @@ class ClassificationReport:
     def _write(self) -> None:
         summary = summarize(self.rows, **self.settings)  # type: ignore[arg-type]
         self.summary = {"split": self.split, **self.origin, **summary, "versions": versions()}
-        text = io.StringIO()
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
-        table = csv.DictWriter(text, columns, lineterminator="\n")
-        table.writeheader()
-        table.writerows(self.rows)
-        content = json.dumps(self.summary, indent=2, allow_nan=False) + "\n"
-        write_atomically(self.output_dir / "evaluation.csv", lambda path: path.write_text(text.getvalue()))
-        write_atomically(self.output_dir / "evaluation.json", lambda path: path.write_text(content))
+        write_evaluation(self.output_dir, columns, self.rows, self.summary)
         draw_roc(self.rows, summary, self.output_dir / "roc.png")
         draw_confusion(summary, self.names, self.output_dir / "confusion.png")
         self._draw_mistakes(self.output_dir / "mistakes.png")
@@ -124,25 +113,3 @@ def describe(summary: Mapping[str, Any]) -> str:
     rates = ", ".join(f"{name} {shown(summary[name])}" for name in ("accuracy", "sensitivity", "specificity"))
     counts = f"{summary['positives']} positives and {summary['negatives']} negatives of {summary['patients']} patients"
     return f"{counts}, AUC {shown(summary['auc'])}{between}; at {summary['threshold']:g}: {rates}"
-
-
-def run_classification_evaluation(
-    evaluator: Any, network: nn.Module, weights: str, recipe: Mapping[str, Any] | None = None
-) -> None:
-    """Load a model and run an evaluator that has a `ClassificationReport`; the whole of an evaluate.json.
-
-    Args:
-        evaluator: of the report.
-        network: what the weights are for.
-        weights: file of a plain state dict.
-        recipe: how this run prepares its scans, see `weights.check_weights`.
-
-    Raises:
-        SystemExit: with one line, when the weights do not fit, the model's answer is not finite, or a file cannot be
-            read or written.
-    """
-    try:
-        load_weights(network, weights, recipe)
-        evaluator.run()
-    except (OSError, ValueError, FloatingPointError) as error:
-        raise SystemExit(f"evaluate: {str(error).strip().splitlines()[-1]}") from error

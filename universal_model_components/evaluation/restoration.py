@@ -7,9 +7,6 @@ its seed, and held against two answers that need no network: the corrupted cube 
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,11 +20,11 @@ from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 from tqdm.auto import tqdm
 
 from ..cubes.cropping import SCALES
-from ..utils.files import write_atomically
 from ..utils.versions import versions
 from ..weights.loading import load_weights
 from .probes import describe_probe, draw_evenly, linear_probe, measure_features
 from .restoration_metrics import MEASURES, by, measure_restoration, restore, summarize
+from .writing import write_evaluation
 
 logger = logging.getLogger(__name__)
 
@@ -56,8 +53,9 @@ class RestorationEvaluation:
         recipe: of the cubes, see `weights.check_weights`.
 
     Raises:
-        SystemExit: on `run`, with one line, when the weights are missing or do not fit, the model's output is not
-            finite, or a file cannot be read or written.
+        OSError: on `run`, when the weights are missing, or a file cannot be read or written.
+        ValueError: on `run`, when the weights do not fit.
+        FloatingPointError: on `run`, when the model's output is not finite.
     """
 
     def __init__(
@@ -90,11 +88,8 @@ class RestorationEvaluation:
 
     def run(self) -> dict[str, Any]:
         """Evaluate, write the files, and return what evaluation.json holds."""
-        try:
-            report, rows = self._measure()
-            self._write(report, rows)
-        except (OSError, ValueError, FloatingPointError) as error:
-            raise SystemExit(f"evaluate: {error}") from error
+        report, rows = self._measure()
+        self._write(report, rows)
         return report
 
     def _measure(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -141,15 +136,11 @@ class RestorationEvaluation:
 
     def _write(self, report: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
         """Write the report, a row for each case and kind, and the panels; each file beside and renamed."""
-        modalities, text = self.classes["modality"], io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(["case", "modality", "kind", "cubes", *MEASURES])
+        table, measures = [], ("cubes", *MEASURES)
         for (case, modality, kind), part in by(rows, "case", "modality", "kind").items():
-            summary = summarize(part)
-            table.writerow([case, modalities[modality], kind, len(part), *(summary[name] for name in MEASURES)])
-        content = json.dumps(report, indent=2, allow_nan=False) + "\n"
-        write_atomically(self.output_dir / "evaluation.csv", lambda path: path.write_text(text.getvalue()))
-        write_atomically(self.output_dir / "evaluation.json", lambda path: path.write_text(content))
+            row, summary = {"case": case, "modality": self.classes["modality"][modality], "kind": kind}, summarize(part)
+            table.append({**row, **{name: summary[name] for name in measures}})
+        write_evaluation(self.output_dir, ("case", "modality", "kind", *measures), table, report)
         self._draw_panels()
         logger.info("evaluation of %s in %s:\n%s", self.weights, self.output_dir, table_of(report))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluation of segmentations on each scan's own grid, against the label file as it is: the run of evaluate.json.
+"""Evaluation of segmentations on each scan's own grid, against the label file as it is.
 
 A MONAI evaluator segments; its post-processing brings the mask back to the scan's grid and `OriginalLabeld` puts the
 label of the file beside it, so that MONAI's metric handlers and `SegmentationReport` measure the same two masks.
@@ -7,9 +7,6 @@ label of the file beside it, so that MONAI's metric handlers and `SegmentationRe
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import logging
 import zlib
 from collections.abc import Hashable, Mapping, Sequence
@@ -25,15 +22,14 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from ..figures.overlays import Overlay, draw_overlays
-from ..imaging.errors import scan_error
 from ..imaging.geometry import check_same_grid, spacing_of
 from ..imaging.labels import Labels
 from ..imaging.reading import read_scan
 from ..imaging.scan_files import stem
 from ..imaging.transforms import grid_of
-from ..utils.files import write_atomically
 from ..utils.versions import versions
 from .segmentation_metrics import COUNTS, MEASURES, measure_masks, summarize_masks, telling_cases
+from .writing import write_evaluation
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +100,7 @@ class SegmentationReport:
     def attach(self, engine: Engine) -> None:
         """Measure each case of `engine`, and report at the end of its epoch."""
         if idist.get_world_size() > 1:
-            raise ValueError("evaluate: several processes, expected one: run it without torchrun")
+            raise ValueError("several processes, expected one: run it without torchrun")
         engine.add_event_handler(Events.EPOCH_STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._measure)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish)
@@ -130,19 +126,13 @@ class SegmentationReport:
 
     def _finish(self, engine: Engine) -> None:
         if not self.rows:
-            raise ValueError(f"evaluate: no case in {self.split!r}: give another split or datalist")
+            raise ValueError(f"no case in {self.split!r}: give another split or datalist")
         chosen = telling_cases(self.rows) if self.overlays else {}
         origin = {"split": self.split, "weights": self.weights, "versions": versions()}
         pictures = {name: self.rows[place]["case"] for name, place in chosen.items()}
         summary = {**origin, **summarize_masks(self.rows), "pictures": pictures}
         engine.state.metrics.update({name: summary[name]["mean"] for name in MEASURES if summary[name]["cases"]})
-        text = io.StringIO()
-        table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        table.writeheader()
-        table.writerows(self.rows)
-        content = json.dumps(summary, indent=2, allow_nan=False) + "\n"
-        write_atomically(self.output_dir / "evaluation.csv", lambda path: path.write_text(text.getvalue()))
-        write_atomically(self.output_dir / "evaluation.json", lambda path: path.write_text(content))
+        write_evaluation(self.output_dir, COLUMNS, self.rows, summary)
         self._draw(chosen)
         logger.info("evaluation of %s in %s:\n%s", self.split, self.output_dir, table_of(summary))
 
@@ -158,22 +148,6 @@ class SegmentationReport:
             title = f"{name}: {row['case']} · IoU {row['iou']:.3f} · Dice {row['dice']:.3f} · HD95 {distance}"
             reference, prediction = (_unpack(mask, image.shape) for mask in masks)
             draw_overlays([Overlay(image, reference, prediction, affine, title)], picture)
-
-
-def run_segmentation_evaluation(evaluator: Engine) -> None:
-    """Run an evaluator; a failure that its user can mend ends in one line.
-
-    Raises:
-        SystemExit: for a file that cannot be read or written, a scan or label that cannot be used, and whatever
-            `SegmentationReport` raises.
-    """
-    try:
-        evaluator.run()
-    except Exception as error:
-        cause = scan_error(error) or error  # MONAI wraps what a transform raises
-        if not isinstance(cause, (OSError, ValueError)):
-            raise
-        raise SystemExit(f"evaluate: {str(cause).removeprefix('evaluate: ')}") from error
 
 
 def table_of(summary: Mapping[str, Any]) -> str:
@@ -192,7 +166,7 @@ def table_of(summary: Mapping[str, Any]) -> str:
 def _file_of(tensor: Any, key: str) -> str:
     name = (getattr(tensor, "meta", None) or {}).get("filename_or_obj")
     if not name:
-        raise ValueError(f"evaluate: {key} does not say which file it is from, expected a MetaTensor of LoadImaged")
+        raise ValueError(f"{key} does not say which file it is from, expected a MetaTensor of LoadImaged")
     return str(name)
 
 

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one error of a scan that cannot be used, and how an error becomes one line."""
+"""Scans that cannot be used: the error, and the one line that names the file, what was found and what to do."""
 
 from __future__ import annotations
+
+from ..utils.errors import find_cause
 
 
 class ScanError(ValueError):
@@ -10,10 +12,7 @@ class ScanError(ValueError):
 
 def scan_error(error: BaseException) -> ScanError | None:
     """Return the `ScanError` that MONAI's transforms have wrapped into others, if there is one."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, ScanError):
-        cause = cause.__cause__
-    return cause
+    return find_cause(error, ScanError)
 
 
 def one_line(error: Exception) -> str:

@@ -1,22 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How normalized volumes are kept in HDF5: the file of a case, and steps of 1/4095 in 16 bits for [0, 1]."""
+"""Normalized intensities on disk: steps of 1/4095 in 16 bits, in one HDF5 file a case, chunked, shuffled, LZF.
+
+A file is made in memory, so that a full disk is met by a plain write and not inside the HDF5 library.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 from torch import Tensor
 
-LEVELS = 4095  # steps between 0 and 1 in a file: half a HU for CT; finer steps hold noise and do not compress
+LEVELS = 4095  # steps between 0 and 1: half a HU for CT; finer steps hold noise and do not compress
 
 
-def case_file(cube_store: str | Path, case: str) -> Path:
+def case_file(folder: str | Path, case: str) -> Path:
     """Return the file of a case: its id with safe letters only, and a hash that keeps different ids apart."""
     safe = re.sub(r"[^A-Za-z0-9._-]+", "_", case)[-100:]
-    return Path(cube_store) / "cases" / f"{safe}-{hashlib.sha256(case.encode()).hexdigest()[:8]}.h5"
+    return Path(folder) / "cases" / f"{safe}-{hashlib.sha256(case.encode()).hexdigest()[:8]}.h5"
 
 
 def quantize(values: Tensor) -> np.ndarray:
@@ -27,3 +33,30 @@ def quantize(values: Tensor) -> np.ndarray:
 def dequantize(levels: np.ndarray) -> np.ndarray:
     """Return the values in [0, 1], float32, of multiples of 1/`LEVELS`."""
     return np.divide(levels, np.float32(LEVELS), dtype=np.float32)
+
+
+def encode(
+    name: str,
+    levels: np.ndarray,
+    chunks: Sequence[int],
+    attributes: Mapping[str, Any],
+    tables: Mapping[str, np.ndarray] | None = None,
+) -> bytes:
+    """Return an HDF5 file.
+
+    Args:
+        name: of the array of intensities.
+        levels: what it holds, see `quantize`.
+        chunks: what is read and decompressed at once, voxels along each axis.
+        attributes: of the file.
+        tables: small arrays beside it, by name.
+    """
+    with h5py.File("case.h5", "w", driver="core", backing_store=False) as memory:
+        memory.create_dataset(
+            name, data=levels, chunks=tuple(chunks), shuffle=True, compression="lzf", track_times=False
+        )
+        for key, table in (tables or {}).items():
+            memory[key] = table
+        memory.attrs.update(attributes)
+        memory.flush()
+        return memory.id.get_file_image()

@@ -21,7 +21,7 @@ class AtomicNibabelWriter(NibabelWriter):
     resample=False.
 
     Raises:
-        SystemExit: with one line, when it cannot be written; `SaveImage` would bury an `OSError` under a page of text.
+        OSError: when it cannot be written; what was there before is kept.
     """
 
     def set_metadata(self, meta_dict: Mapping | None, resample: bool = False, **options: Any) -> None:
@@ -33,10 +33,7 @@ class AtomicNibabelWriter(NibabelWriter):
         image = self.create_backend_obj(self.data_obj, affine=self.affine, dtype=self.output_dtype, **kwargs)
         for set_form in (image.set_sform, image.set_qform):
             set_form(self.affine, code=1)
-        try:
-            write_atomically(Path(filename), lambda path: _write_compressed(image, path))
-        except OSError as error:
-            raise SystemExit(f"inference: {error}") from error
+        write_atomically(Path(filename), lambda path: _write_compressed(image, path))
 
 
 def _write_compressed(image: Any, path: Path) -> None:

@@ -67,7 +67,7 @@ class SaveFeaturesd(MapTransform):
         allow_missing_keys: pass over keys that are not there.
 
     Raises:
-        SystemExit: with one line, when the file cannot be written; what was there before is kept.
+        OSError: when the file cannot be written; what was there before is kept.
     """
 
     def __init__(
@@ -92,10 +92,7 @@ class SaveFeaturesd(MapTransform):
         features = {str(key): result[key].float().cpu().numpy() for key in self.key_iterator(result)}
         origin = {"source": source, "modality": str(result[self.modality_key]), "pooling": POOLING}
         file = Path(self.layout.filename(subject=source))
-        try:
-            write_atomically(file, lambda path: _write_arrays(path, {**features, **origin}))
-        except OSError as error:
-            raise SystemExit(f"inference: {error}") from error
+        write_atomically(file, lambda path: _write_arrays(path, {**features, **origin}))
         return result
 
 

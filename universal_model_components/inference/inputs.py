@@ -8,12 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..datalists.reader import check_keys, entries_of, open_datalist
 from ..imaging.scan_files import SUFFIXES, find_scans, stem
 from ..tasks.candidates import read_candidates
-from ..tasks.segmentation_data import read_cases, read_split
+from ..tasks.segmentation_data import read_cases
 from ..utils.settings import to_bool, to_optional
-
-LISTS = ("training", "validation", "test", "testing")  # of a datalist, all taken where no split is given
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +29,7 @@ def list_scans(
     Args:
         dataset_dir: folder of scans, searched through; also what a datalist's paths are relative to.
         datalist: MONAI datalist in JSON; None lists the folder.
-        split: list of the datalist, whose files must be there; None takes all of `LISTS`, unchecked.
+        split: list of the datalist, whose files must be there; None takes all lists, unchecked.
         modalities: that may occur, and sub-folders to look into; None for a task, whose scans are of one.
         modality: what every scan is, in whatever folder; None takes it from the sub-folder, or from the datalist.
 
@@ -39,21 +38,18 @@ def list_scans(
         `modalities`, modality.
 
     Raises:
-        SystemExit: with one line, when there is no scan, the datalist cannot be read, a modality is unknown, or two
-            scans would write one result.
+        ValueError: when there is no scan, the datalist cannot be read, a modality is unknown, or two scans would write
+            one result.
     """
     root, datalist, modality = Path(dataset_dir), to_optional(datalist), to_optional(modality)
-    try:
-        if datalist is not None:
-            scans = list(_listed(root, datalist, to_optional(split)))
-        else:
-            folders = [root] if modality or modalities is None else [root / name for name in modalities]
-            scans = [_scan(file, root, folder.name) for folder in folders for file in find_scans(folder)]
-        if modality:
-            scans = [{**scan, "modality": modality} for scan in scans]
-        _check(scans, root, modalities)
-    except ValueError as error:
-        raise SystemExit(f"inference: {error}") from error
+    if datalist is not None:
+        scans = list(_listed(root, datalist, to_optional(split)))
+    else:
+        folders = [root] if modality or modalities is None else [root / name for name in modalities]
+        scans = [_scan(file, root, folder.name) for folder in folders for file in find_scans(folder)]
+    if modality:
+        scans = [{**scan, "modality": modality} for scan in scans]
+    _check(scans, root, modalities)
     keys = ("image", "case") if modalities is None else ("image", "case", "modality")
     return [{key: scan[key] for key in keys} for scan in scans]
 
@@ -67,14 +63,11 @@ def _listed(root: Path, datalist: str | Path, split: str | None) -> Iterator[dic
     if split is not None:
         yield from read_cases(datalist, root, split, keys=("image",))
         return
-    try:
-        entries = [entry for name in LISTS for entry in read_split(datalist, name)]
-    except ValueError as error:
-        raise ValueError(f"datalist: {error}") from error
-    for entry in entries:
-        if not isinstance(entry, Mapping) or "image" not in entry:
-            raise ValueError(f"datalist: {datalist}: entry {entry!r} has no 'image': give a MONAI datalist")
-        yield {"case": stem(str(entry["image"])), **entry, "image": str(root / entry["image"])}
+    content = open_datalist(datalist)
+    for name in (key for key, value in content.items() if isinstance(value, list)):
+        for entry in entries_of(content, datalist, name):
+            check_keys(f"datalist: {datalist}: an entry of {name!r}", entry, ("image",))
+            yield {"case": stem(str(entry["image"])), **entry, "image": str(root / entry["image"])}
 
 
 def _check(scans: Sequence[Mapping[str, Any]], root: Path, modalities: Sequence[str] | None) -> None:
@@ -113,23 +106,20 @@ def list_candidates(
         Dicts with keys image, case, seriesuid and candidates (each [x, y, z, …], mm, LPS).
 
     Raises:
-        SystemExit: with one line, when a file cannot be read, or no scan has candidates.
+        ValueError: when a file cannot be read, or no scan has candidates.
     """
     if to_optional(datalist) is not None:
         cases = read_cases(str(datalist), dataset_dir, split, keys=("image", "candidates"))
         return [{"seriesuid": case["case"], **case} for case in cases if case["candidates"]]
     root = Path(dataset_dir)
     file = to_optional(candidates) or root / "candidates.csv"
-    try:
-        listed = read_candidates(file)
-        images = _images_of(listed, root)
-        unknown = [series for series in listed if series not in images]
-        if len(unknown) == len(listed):
-            raise ValueError(f"candidates: no series of {file} has a scan in {root} (first: {unknown[0]})")
-        if unknown:
-            _leave_out(f"{len(unknown)} of {len(listed)} series of {file} have no scan, first: {unknown[0]}", strict)
-    except ValueError as error:
-        raise SystemExit(f"inference: {error}") from error
+    listed = read_candidates(file)
+    images = _images_of(listed, root)
+    unknown = [series for series in listed if series not in images]
+    if len(unknown) == len(listed):
+        raise ValueError(f"candidates: no series of {file} has a scan in {root} (first: {unknown[0]})")
+    if unknown:
+        _leave_out(f"{len(unknown)} of {len(listed)} series of {file} have no scan, first: {unknown[0]}", strict)
     found = [series for series in listed if series in images]
     return [{"image": str(images[one]), "case": one, "seriesuid": one, "candidates": listed[one]} for one in found]
 

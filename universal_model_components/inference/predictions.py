@@ -31,7 +31,8 @@ class SavePredictionsd(MapTransform):
         name_key: of the series or subject.
 
     Raises:
-        SystemExit: with one line, when the file cannot be written, or a probability is not finite.
+        OSError: when the file cannot be written; what was there before is kept.
+        FloatingPointError: when a probability is not finite.
     """
 
     def __init__(
@@ -50,14 +51,11 @@ class SavePredictionsd(MapTransform):
         for key in self.key_iterator(result):
             scores = torch.as_tensor(result[key])[1].reshape(-1).tolist()
             if not np.isfinite(scores).all():
-                raise SystemExit(f"inference: {name}: a probability is not finite: the weights are broken")
+                raise FloatingPointError(f"{name}: a probability is not finite: the weights are broken")
             positions = result[self.position_key].tolist() if self.position_key else [[]]
             text = io.StringIO()
             rows = [[name, *where, score] for where, score in zip(positions, scores, strict=True)]
             csv.writer(text, lineterminator="\n").writerows(rows)
             self.parts.append(text.getvalue())
-        try:
-            write_atomically(self.file, lambda path: path.write_text("".join(self.parts)))
-        except OSError as error:
-            raise SystemExit(f"inference: {error}") from error
+        write_atomically(self.file, lambda path: path.write_text("".join(self.parts)))
         return result

@@ -92,15 +92,13 @@ def run_inference(
         recipe: how scans are prepared, see `weights.check_weights`.
 
     Raises:
-        SystemExit: with one line, when settings or weights are wrong, a file cannot be written, or no scan was good.
+        OSError: when the weights are missing, or a file cannot be written.
+        ValueError: when settings or weights are wrong, no scan was good, or one was not and `strict` is true.
     """
-    try:
-        strict = to_bool(strict, "strict")
-        if to_optional(weights) is not None:
-            check_weights(network, str(weights), recipe)
-        evaluator.run()
-    except (OSError, ValueError) as error:
-        raise SystemExit(f"inference: {error}") from error
+    strict = to_bool(strict, "strict")
+    if to_optional(weights) is not None:
+        check_weights(network, str(weights), recipe)
+    evaluator.run()
     skipped, scans = len(loader.problems), len(loader.dataset)
     print(
         *(f"skipped: {problem}" for problem in loader.problems),
@@ -109,4 +107,4 @@ def run_inference(
     )
     if skipped == scans or (strict and skipped):
         why = "strict is true" if skipped < scans else "none is left"
-        raise SystemExit(f"inference: {skipped} of {scans} scans skipped, listed above, and {why}: mend them")
+        raise ValueError(f"{skipped} of {scans} scans skipped, listed above, and {why}: mend them")

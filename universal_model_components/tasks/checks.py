@@ -2,7 +2,7 @@
 """What is wrong with a datalist and its scans, all of it at once, before hours of training are spent.
 
 `check_datalist` looks at every header, and at every voxel when asked to. `doctor` prints what it finds; `initialize` of
-a task's train.json calls `check_or_exit`, which stops for what would stop the training.
+a task's train.json calls `check_cases`, which stops for what would stop the training.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
+from ..datalists.reader import entries_of, open_datalist
 from ..imaging.errors import ScanError
 from ..imaging.labels import Labels
 from ..imaging.normalization import make_scan
@@ -25,7 +26,7 @@ from ..imaging.scan_files import find_scans, stem
 from ..utils.settings import to_optional
 from .candidates import check_inside, read_candidates
 from .classification_data import CLASSES, check_classes, sample_labels
-from .segmentation_data import check_entry, read_split
+from .segmentation_data import check_entry
 
 logger = logging.getLogger(__name__)
 
@@ -76,11 +77,12 @@ def check_datalist(
     findings: list[Finding] = []
     groups: dict[str, set[str]] = {}
     masks = Labels(label_values) if segmentation else None
-    for split in (*NEEDED, "test"):
-        try:
-            entries = read_split(datalist, split)
-        except ValueError as error:
-            return [*findings, Finding(ERROR, f"datalist: {error}")]
+    try:
+        content = open_datalist(datalist)
+        lists = {split: entries_of(content, datalist, split) for split in (*NEEDED, "test")}
+    except ValueError as error:
+        return [Finding(ERROR, str(error))]
+    for split, entries in lists.items():
         level = ERROR if split in NEEDED else WARNING
         found: list[str] = []
         cases = list(_good_cases(datalist, dataset_dir, split, entries, segmentation, found))
@@ -103,13 +105,13 @@ def _none_there(datalist: str | Path, split: str, segmentation: bool) -> Finding
     return Finding(ERROR, text)
 
 
-def check_or_exit(datalist: str | Path, *arguments: Any, **settings: Any) -> None:
+def check_cases(datalist: str | Path, *arguments: Any, **settings: Any) -> None:
     """`check_datalist` for `initialize`: warnings and all errors but the first go to the log.
 
     A datalist that is not there is left to whoever reads it: a server such as MONAI Label hands over its own cases.
 
     Raises:
-        SystemExit: with one line, the first error and how many more there are.
+        ValueError: the first error and how many more there are.
     """
     if not Path(datalist).is_file():
         return
@@ -120,7 +122,7 @@ def check_or_exit(datalist: str | Path, *arguments: Any, **settings: Any) -> Non
             logger.warning(message)
     if errors:
         more = f" (and {len(errors) - 1} more, in the log; `doctor` lists them too)" if errors[1:] else ""
-        raise SystemExit(f"train: {errors[0]}{more}")
+        raise ValueError(f"{errors[0]}{more}")
 
 
 def check_candidates(file: str | Path, dataset_dir: str | Path) -> Iterator[Finding]:
@@ -154,7 +156,7 @@ def _good_cases(
     keys = ("image", "label") if segmentation else ("image",)
     seen: set[str] = set()
     for number, entry in enumerate(tqdm(entries, f"headers, {split}", disable=len(entries) < 50)):
-        where = f"{datalist}: {split}[{number}]"
+        where = f"datalist: {datalist}: {split}[{number}]"
         try:
             case = check_entry(where, entry, Path(dataset_dir), keys)
             if case["case"] in seen:
@@ -167,8 +169,8 @@ def _good_cases(
             shape, affine = read_grid(case["image"])
             if "candidates" in case:
                 check_inside(case, affine, shape)
-        except (ValueError, SystemExit) as error:
-            found.append(f"datalist: {str(error).removeprefix('datalist: ')}")
+        except ValueError as error:
+            found.append(str(error))
         else:
             yield case
 

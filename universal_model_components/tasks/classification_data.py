@@ -50,15 +50,14 @@ def read_classes(
         optional: return nothing for a list that is missing or empty: a run without validation, which the log names.
 
     Raises:
-        SystemExit: with one line, for whatever `read_cases` refuses, an entry without classes, or a class that is
-            missing.
+        ValueError: for whatever `read_cases` refuses, an entry without classes, or a class that is missing.
     """
     cases = read_cases(datalist, dataset_dir, split, keys=("image",), optional=optional)
     if not cases:
         logger.warning("datalist: %s has no %r cases: the last epoch's model is kept", datalist, split)
         return []
     for case in cases:
-        check_classes(case, f"{datalist}: {case['case']!r} in {split!r}")
+        check_classes(case, f"datalist: {datalist}: {case['case']!r} in {split!r}")
     strata: dict[Any, list[dict[str, Any]]] = {}
     for case in cases:
         strata.setdefault(case.get("label"), []).append(case)
@@ -67,7 +66,7 @@ def read_classes(
     counts = [int((sample_labels(cases) == label).sum()) for label in range(CLASSES)]
     if both and 0 in counts:
         missing, name = counts.index(0), "positives" if counts[1] == 0 else "negatives"
-        raise SystemExit(
+        raise ValueError(
             f"datalist: {datalist}: zero {name} (class {missing}) among the {sum(counts)} samples of {split!r}: "
             "both classes are needed to train, and for an AUC: add some, or split otherwise"
         )
@@ -78,16 +77,16 @@ def check_classes(case: Mapping[str, Any], where: str) -> None:
     """Check that an entry says what class its samples are of.
 
     Raises:
-        SystemExit: with one line that begins with `where`, when it does not.
+        ValueError: when it does not; one line that begins with `where`.
     """
     if "candidates" in case:
         if not isinstance(case["candidates"], Sequence):
-            raise SystemExit(f"datalist: {where}: candidates is {case['candidates']!r}, expected a list of them")
+            raise ValueError(f"{where}: candidates is {case['candidates']!r}, expected a list of them")
         wrong = [one for one in case["candidates"] if not _is_candidate(one)]
         if wrong:
-            raise SystemExit(f"datalist: {where}: candidate {wrong[0]}, expected [x, y, z, class], mm and 0 or 1")
+            raise ValueError(f"{where}: candidate {wrong[0]}, expected [x, y, z, class], mm and 0 or 1")
     elif case.get("label") not in (0, 1) or isinstance(case["label"], str):
-        raise SystemExit(f"datalist: {where}: label is {case.get('label')!r}, expected 0 or 1, or 'candidates'")
+        raise ValueError(f"{where}: label is {case.get('label')!r}, expected 0 or 1, or 'candidates'")
 
 
 def _is_candidate(one: Any) -> bool:
@@ -101,7 +100,7 @@ def complete(case: Mapping[str, Any]) -> dict[str, Any]:
     Label knows images and masks alone, so a scan's class is the largest value of its mask.
 
     Raises:
-        SystemExit: with one line, when that value is no class.
+        ValueError: when that value is no class.
     """
     case = {"case": Path(stem(str(case["image"]))).name, **case}
     if isinstance(case.get("label"), str):

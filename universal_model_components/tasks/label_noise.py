@@ -121,8 +121,7 @@ class PerturbLabeld(MapTransform):
         allow_missing_keys: pass over keys that are not there.
 
     Raises:
-        SystemExit: with one line, when the severity is not one: MONAI's parser would bury a `ValueError` under pages.
-        ValueError: when a case has no id.
+        ValueError: when the severity is not one, or a case has no id.
     """
 
     def __init__(
@@ -134,10 +133,7 @@ class PerturbLabeld(MapTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        try:
-            self.severity = read_severity(severity)
-        except ValueError as error:
-            raise SystemExit(f"train: {error}") from error
+        self.severity = read_severity(severity)
         self.seed, self.case_key = int(seed), case_key
         self.ious: dict[str, tuple[float, float]] = {}  # case → radius and IoU, of what this process has changed
 

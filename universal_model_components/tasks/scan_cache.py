@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""NormalizeScand scans kept on disk: read and resampled once, then only the cubes that training asks for are read.
+"""Normalized scans kept on disk: read and resampled once, then only the cubes that training asks for are read.
 
-One HDF5 file a scan, in steps of 1/4095 of the window (half a HU) and chunks of 32×32×32 voxels. The whole scan is
-kept, not its candidates' cubes: LUNA16's 551,065 cubes of 64×64×32 overlap so much that they would take twice the
-bytes of the 888 scans, and another `patch_size` would need them all again.
+One HDF5 file a scan (`imaging.hdf5`), in chunks of 32×32×32 voxels. The whole scan is kept, not its candidates' cubes:
+LUNA16's 551,065 cubes of 64×64×32 overlap so much that they would take twice the bytes of the 888 scans, and another
+`patch_size` would need them all again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..imaging.errors import ScanError, problem_of
-from ..imaging.hdf5 import case_file, dequantize, quantize
+from ..imaging.hdf5 import case_file, dequantize, encode, quantize
 from ..imaging.normalization import load_scan
 from ..imaging.reading import read_grid
 from ..imaging.scan_files import stem
@@ -149,12 +149,7 @@ def _prepare_scan(case: Mapping[str, Any], target: str, settings: Mapping[str, A
         scan = load_scan(case["file"], **settings)
     except (ScanError, RuntimeError, MemoryError) as error:
         return {"problem": problem_of(case["file"], error), "notes": []}
-    values = quantize(scan.volume)
-    with h5py.File("scan.h5", "w", driver="core", backing_store=False) as memory:
-        chunks = tuple(min(CHUNK, side) for side in values.shape)
-        memory.create_dataset("volume", data=values, chunks=chunks, shuffle=True, compression="lzf", track_times=False)
-        memory.attrs.update({"affine": scan.affine, "identity": identity})
-        memory.flush()
-        content = memory.id.get_file_image()
+    chunks = [min(CHUNK, side) for side in scan.volume.shape]
+    content = encode("volume", quantize(scan.volume), chunks, {"affine": scan.affine, "identity": identity})
     write_atomically(Path(target), lambda path: path.write_bytes(content))
     return {"problem": None, "notes": scan.notes}

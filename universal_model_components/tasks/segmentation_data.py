@@ -7,7 +7,6 @@ index: a run that was killed goes on with the same cubes, on any number of worke
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from monai.data import CacheDataset
 from monai.transforms import Compose
 
+from ..datalists.reader import check_keys, entries_of, open_datalist
 from ..datalists.splits import hash_order
 from ..imaging.errors import ScanError, scan_error
 from ..imaging.geometry import Grid, check_same_grid
@@ -44,40 +44,21 @@ def read_cases(
         The entries; those without "case" get the image's path, without its suffix, for one.
 
     Raises:
-        SystemExit: with one line that names the entry, when the file, a key or a scan is missing, a case is there
-            twice, or a label is not on its image's grid.
+        ValueError: when the file, a key or a scan is missing, a case is there twice, or a label is not on its image's
+            grid; one line that names the entry or the file.
     """
-    try:
-        entries = read_split(datalist, split)
-        if not entries and not optional:
-            raise ValueError(f"{datalist} has no {split!r} cases: add some, or give another datalist")
-        cases = [
-            check_entry(f"{datalist}: {split}[{i}]", entry, Path(dataset_dir), keys) for i, entry in enumerate(entries)
-        ]
-        seen: set[str] = set()
-        for case in cases:
-            if case["case"] in seen:
-                raise ValueError(f"{datalist}: case {case['case']!r} is twice in {split!r}: remove or rename one")
-            seen.add(case["case"])
-        return cases
-    except ValueError as error:
-        raise SystemExit(f"datalist: {error}") from error
-
-
-def read_split(datalist: str | Path, split: str) -> list[Any]:
-    """Return one list of a datalist as it is, empty where there is none.
-
-    Raises:
-        ValueError: when the file cannot be read, or the list is none; one line.
-    """
-    try:
-        content = json.loads(Path(datalist).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"cannot read {datalist} ({error}): give --datalist, or make one (see README)") from error
-    entries = content.get(split, []) if isinstance(content, dict) else None
-    if not isinstance(entries, list):
-        raise ValueError(f"{datalist}: {split!r} is no list: give a MONAI datalist")
-    return entries
+    entries = entries_of(open_datalist(datalist), datalist, split)
+    if not entries and not optional:
+        raise ValueError(f"datalist: {datalist} has no {split!r} cases: add some, or give another datalist")
+    where, cases = f"datalist: {datalist}", []
+    seen: set[str] = set()
+    for place, entry in enumerate(entries):
+        case = check_entry(f"{where}: {split}[{place}]", entry, Path(dataset_dir), keys)
+        if case["case"] in seen:
+            raise ValueError(f"{where}: case {case['case']!r} is twice in {split!r}: remove or rename one")
+        seen.add(case["case"])
+        cases.append(case)
+    return cases
 
 
 def check_entry(where: str, entry: Any, root: Path, keys: Sequence[str]) -> dict[str, Any]:
@@ -92,11 +73,7 @@ def check_entry(where: str, entry: Any, root: Path, keys: Sequence[str]) -> dict
     Raises:
         ValueError: for whatever `read_cases` refuses in a single entry; one line.
     """
-    if not isinstance(entry, Mapping):
-        raise ValueError(f"{where} is {entry!r}, expected a mapping with {list(keys)}")
-    missing = [key for key in keys if key not in entry]
-    if missing:
-        raise ValueError(f"{where} has no {missing[0]!r} (found {sorted(entry)}): add it")
+    check_keys(where, entry, keys)
     case = {"case": stem(str(entry["image"])), **entry}
     files = [key for key in ("image", "label") if isinstance(entry.get(key), str)]
     for key in files:
@@ -121,10 +98,10 @@ def take_label_fraction(cases: Sequence[dict[str, Any]], fraction: float, seed: 
         seed: of the choice.
 
     Raises:
-        SystemExit: with one line, when the fraction is out of range.
+        ValueError: when the fraction is out of range.
     """
     if isinstance(fraction, bool) or not isinstance(fraction, (int, float)) or not 0 < fraction <= 1:
-        raise SystemExit(f"label_fraction: {fraction!r} is not above 0 and up to 1")
+        raise ValueError(f"label_fraction: {fraction!r} is not above 0 and up to 1")
     wanted = max(1, math.floor(fraction * len(cases) + 0.5))
     kept: Collection[str] = set(hash_order([case["case"] for case in cases], seed)[:wanted])
     return [case for case in cases if case["case"] in kept]
@@ -153,8 +130,7 @@ class CaseDataset(CacheDataset):
     the last case start again from the first.
 
     Raises:
-        SystemExit: when a case cannot be used, while the cache is filled; one line, with the file's name.
-        ScanError: the same, later.
+        ScanError: when a case cannot be used, while the cache is filled or later; one line, with the file's name.
     """
 
     def __init__(
@@ -169,7 +145,7 @@ class CaseDataset(CacheDataset):
         threads = max(1, int(num_workers))
         super().__init__(list(data), transform, cache_rate=cache_rate, num_workers=threads, copy_cache=copy_cache)
         if self.problem is not None:
-            raise SystemExit(f"data: {self.problem}")
+            raise self.problem
 
     def _load_cache_item(self, idx: int) -> Any:
         """Keep the first problem for `__init__`: raised in one thread, it would leave the others running at exit."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings of a target task, checked before anything is made of them: MONAI's parser would bury a mistake under pages.
+"""Settings of a target task, checked before anything is made of them.
 
 Each check looks at one key; keys that are not given are not checked, so training, evaluation and inference share them.
 """

@@ -13,6 +13,7 @@ from ignite.engine import Events
 from torch import nn
 
 from ..weights.provenance import complete, write_weights
+from .run import pass_on_errors
 
 
 def write_model(network: nn.Module, file: Path, provenance: Mapping[str, Any] | None, engine: Any) -> None:
@@ -43,8 +44,9 @@ class BestModel:
         self.validator: Any = None
 
     def attach(self, engine: Any) -> None:
-        """Watch `engine`, a MONAI evaluator with a key metric."""
+        """Watch `engine`, a MONAI evaluator with a key metric; attach it before `StatsHandler`."""
         self.validator = engine
+        pass_on_errors(engine)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def state_dict(self) -> dict[str, Any]:

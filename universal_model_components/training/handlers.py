@@ -24,6 +24,7 @@ from .best_model import BestModel as BestModel  # named as handlers.BestModel in
 from .best_model import LastModel as LastModel
 from .loss_record import LossRecorder as LossRecorder
 from .loss_record import learning_rates, loss_values
+from .run import pass_on_errors
 
 logger = logging.getLogger(__name__)
 
@@ -37,15 +38,11 @@ def use_handler(handler: Any) -> Any:
     return handler
 
 
-def _pass_on(engine: Any, error: BaseException) -> None:
-    raise error
-
-
 class TrainingAlarm:
     """Name a loss that is not finite, and stop; name a restoration that has collapsed to a constant, and go on.
 
-    Whatever error ends the run is passed on as it is, before MONAI's `StatsHandler` logs a page about it: what a user
-    can mend ends in one line then (`engines.run`), and anything else in the interpreter's own traceback.
+    Whatever error ends the run is passed on as it is, before MONAI's `StatsHandler` logs a page about it: a user error
+    ends in one line then (`utils.errors`), and anything else in the interpreter's own traceback.
 
     A restoration counts as collapsed when, over `patience` iterations on end, the standard deviation within the
     restored cubes stays under `tolerance` of that within the originals. A learning rate of 1 with β = 10 can do that.
@@ -70,7 +67,7 @@ class TrainingAlarm:
 
     def attach(self, engine: Any) -> None:
         """Look at every iteration of `engine`; attach it before `StatsHandler` and whatever writes checkpoints."""
-        engine.add_event_handler(Events.EXCEPTION_RAISED, _pass_on)
+        pass_on_errors(engine)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
 
     def state_dict(self) -> dict[str, int]:

@@ -1,44 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a config starts a training run: the network on its device, and user errors in one line."""
+"""How a config starts a training run, and how an error ends it."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from typing import Any
 
 import torch
+from ignite.engine import Events
 from monai.engines import Trainer
 from torch import nn
 
 
 def run_training(trainer: Trainer, val_interval: int = 1) -> None:
-    """Run a trainer; a failure that its user can mend ends in one line.
+    """Run a trainer.
 
     Raises:
-        SystemExit: for a file that cannot be read or written, a setting that does not fit, a loss that is not finite,
-            or a run so short that it would never validate and leave no model.
+        ValueError: before the run, when it would never validate and leave no model.
     """
     if val_interval > trainer.state.max_epochs:
-        raise SystemExit(f"train: val_interval {val_interval} is more than the {trainer.state.max_epochs} epochs")
-    try:
-        trainer.run()
-    except (OSError, ValueError, FloatingPointError) as error:
-        # from a worker process an error comes with its traceback, itself in the last line, after the name of its class
-        line = re.sub(r"^[\w.]+Error: ", "", str(error).strip().splitlines()[-1])
-        raise SystemExit(f"train: {line}") from error
+        raise ValueError(f"val_interval {val_interval} is more than the {trainer.state.max_epochs} epochs")
+    trainer.run()
 
 
-def or_exit(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """Call a function from a config; a failure that its user can mend ends in one line, not in pages of the parser's.
+def pass_on_errors(engine: Any) -> None:
+    """Let errors leave `engine` as they are; attached before MONAI's `StatsHandler`, which logs a page about each."""
+    engine.add_event_handler(Events.EXCEPTION_RAISED, _raise)
 
-    Raises:
-        SystemExit: in place of `ValueError` and `OSError`.
-    """
-    try:
-        return function(*arguments, **options)
-    except (OSError, ValueError) as error:
-        raise SystemExit(str(error)) from error
+
+def _raise(engine: Any, error: BaseException) -> None:
+    raise error
 
 
 def place_network(

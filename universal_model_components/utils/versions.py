@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""."""
+"""Versions of the packages that a measured figure depends on, for the reports that name it."""
 
 from __future__ import annotations
 

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two files that every evaluation leaves: evaluation.csv, one row for each thing measured, and evaluation.json."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..utils.files import write_atomically
+
+
+def write_evaluation(
+    folder: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], summary: Mapping[str, Any]
+) -> None:
+    """Write a table and a summary.
+
+    Args:
+        folder: where evaluation.csv and evaluation.json go.
+        columns: of the table, in their order.
+        rows: by column; an absent value and None are left empty.
+        summary: what evaluation.json holds, in this order.
+
+    Raises:
+        ValueError: when a row has another column, or a number of the summary is not finite; nothing is written.
+        OSError: when a file cannot be written; what was there before is kept.
+    """
+    text = io.StringIO()
+    table = csv.DictWriter(text, columns, lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    content = json.dumps(summary, indent=2, allow_nan=False) + "\n"
+    write_atomically(folder / "evaluation.csv", lambda path: path.write_text(text.getvalue(), encoding="utf-8"))
+    write_atomically(folder / "evaluation.json", lambda path: path.write_text(content, encoding="utf-8"))

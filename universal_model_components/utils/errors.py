@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""User errors, such as a missing file or a setting out of range: one line where a run ends, exceptions before that.
+
+Inside the package they are `ValueError`, `OSError` or `FloatingPointError`, which a notebook or a federated client can
+catch. MONAI's parser and transforms wrap them into errors of their own; `user_error` finds them again.
+"""
+
+from __future__ import annotations
+
+import builtins
+import logging
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, TypeVar
+
+logger = logging.getLogger(__name__)
+
+USER_ERRORS = (OSError, ValueError, FloatingPointError)
+INTERRUPTED = 130  # exit code of a process that Ctrl-C has ended: 128 + SIGINT
+
+Kind = TypeVar("Kind", bound=BaseException)
+
+
+def find_cause(error: BaseException, kinds: type[Kind] | tuple[type[Kind], ...]) -> Kind | None:
+    """Return the first error of the given kinds in the chain of an error and its causes, None where there is none."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, kinds):
+        cause = cause.__cause__
+    return cause
+
+
+def user_error(error: BaseException) -> str | None:
+    """Return what a user did wrong in one line; None for an error that is no user error, such as a bug."""
+    cause = find_cause(error, USER_ERRORS) or _root(error)
+    kind, text = type(cause), str(cause)
+    if isinstance(cause, OSError) and cause.strerror:
+        text = f"{cause.filename}: {cause.strerror}" if cause.filename else cause.strerror
+    if "Traceback (most recent call last)" in text:  # of a DataLoader's worker, or of SaveImage's writer
+        named, text = _last_error(text)
+        kind = kind if issubclass(kind, USER_ERRORS) else named
+    if not issubclass(kind, USER_ERRORS):
+        return None
+    return " ".join(line.strip() for line in text.strip().splitlines()) or kind.__name__
+
+
+def _root(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _last_error(text: str) -> tuple[type[BaseException], str]:
+    """Return kind and message of the error that a traceback ends with; `Exception` for a kind that is not built in."""
+    *_, name, message = ["", "", *re.split(r"^(?:\w+\.)*(\w+Error): ", text, flags=re.MULTILINE)]
+    return getattr(builtins, name, Exception), re.sub(r"^\[Errno \w+\] ", "", message)
+
+
+def show_user_errors(command: str) -> None:
+    """Let this process end in one line, `command: message`, for a user error; the traceback is logged at level DEBUG.
+
+    It replaces `sys.excepthook`, which an interactive session, a notebook and a server do not come to. Ctrl-C ends in
+    one line too, with exit code 130; any other error goes to the hook that was there before.
+
+    Args:
+        command: what the line begins with, such as "train".
+    """
+    previous = sys.excepthook.previous if isinstance(sys.excepthook, _Hook) else sys.excepthook
+    sys.excepthook = _Hook(command, previous)
+
+
+@dataclass(frozen=True)
+class _Hook:
+    command: str
+    previous: Callable[..., Any]
+
+    def __call__(self, kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        interrupted = isinstance(error, KeyboardInterrupt)
+        line = ": ".join(["interrupted", *map(str, error.args)]) if interrupted else user_error(error)
+        if line is None or hasattr(sys, "ps1"):  # a bug, or an interactive session, which goes on
+            self.previous(kind, error, traceback)
+            return
+        logger.debug("traceback of the error below", exc_info=(kind, error, traceback))
+        print(f"{self.command}: {line.removeprefix(f'{self.command}: ')}", file=sys.stderr, flush=True)
+        if interrupted:
+            sys.exit(INTERRUPTED)
