@@ -14,14 +14,17 @@ from monai.handlers import StatsHandler
 from torch.utils.data import DataLoader
 from trainers import WIDTH, TensorCubes, add_noise, make_trainer
 
+from universal_model_components.figures.panels import RestorationPanels
 from universal_model_components.method.losses import restoration_loss
 from universal_model_components.method.models import UniversalModel
-from universal_model_components.training.handlers import (
-    BestModel,
-    EarlyStop,
-    LossRecorder,
-    RestorationPanels,
-    TrainingAlarm,
+from universal_model_components.training.best_model import BestModel
+from universal_model_components.training.handlers import EarlyStop, TrainingAlarm
+from universal_model_components.training.loss_record import LossRecorder
+from universal_model_components.training.metrics import (
+    at_least_as_good,
+    logits_and_targets,
+    lower_is_better,
+    read_metric,
 )
 
 
@@ -31,17 +34,15 @@ def make_evaluator(network, handlers=()):
         val_data_loader=DataLoader(TensorCubes(6, seed=1), batch_size=4),
         network=network,
         prepare_batch=add_noise,
-        key_val_metric={
-            "val_restoration": Loss(restoration_loss, lambda o: (o["pred"]["restoration"], o["label"]["restoration"]))
-        },
-        metric_cmp_fn=lambda current, best: current < best,
+        key_val_metric={"val_restoration": Loss(restoration_loss, logits_and_targets("restoration"))},
+        metric_cmp_fn=lower_is_better,
         val_handlers=list(handlers),
         decollate=False,
     )
 
 
 def test_recorder_writes_the_mean_of_each_loss(tmp_path):
-    recorder = LossRecorder(str(tmp_path / "run" / "losses.csv"))
+    recorder = LossRecorder(str(tmp_path / "run"))
     seen = []
     trainer = make_trainer(epochs=2, handlers=[recorder])
     trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda e: seen.append(e.state.output[0]["loss_scale"]))
@@ -57,7 +58,7 @@ def test_recorder_writes_the_mean_of_each_loss(tmp_path):
 def test_recorder_adds_the_validators_metrics(tmp_path):
     network = UniversalModel(features=WIDTH, outputs="all")
     validator = make_evaluator(network)
-    recorder = LossRecorder(str(tmp_path / "losses.csv"), validator)
+    recorder = LossRecorder(str(tmp_path), validator)
     trainer = make_trainer(network=network)
     trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda e: validator.run(e.state.epoch))
     recorder.attach(trainer)
@@ -69,7 +70,7 @@ def test_recorder_adds_the_validators_metrics(tmp_path):
 def test_recorder_leaves_out_metrics_of_an_earlier_epoch(tmp_path):
     network = UniversalModel(features=WIDTH, outputs="all")
     validator = make_evaluator(network)
-    recorder = LossRecorder(str(tmp_path / "losses.csv"), validator)
+    recorder = LossRecorder(str(tmp_path), validator)
     trainer = make_trainer(epochs=3, network=network)
     trainer.add_event_handler(Events.EPOCH_COMPLETED(every=2), lambda e: validator.run(e.state.epoch))
     recorder.attach(trainer)
@@ -118,7 +119,7 @@ def test_alarm_is_quiet_in_a_good_run(caplog):
 
 def test_best_model_keeps_the_best(tmp_path):
     network = UniversalModel(features=WIDTH, outputs="all")
-    best = BestModel(network, str(tmp_path / "models" / "model.pt"))
+    best = BestModel(network, str(tmp_path / "models"))
     validator = make_evaluator(network, [best])
     validator.run(1)
     first = torch.load(tmp_path / "models" / "model.pt", weights_only=True)
@@ -146,12 +147,25 @@ def test_early_stop(tmp_path):
 
 def test_panels_are_drawn_when_due(tmp_path):
     drawn = []
-    panels = RestorationPanels(str(tmp_path), lambda *tensors_and_file: drawn.append(tensors_and_file), interval=2)
+    panels = RestorationPanels(str(tmp_path), 2, lambda *tensors_and_file: drawn.append(tensors_and_file))
     validator = make_evaluator(UniversalModel(features=WIDTH, outputs="all"), [panels])
     for epoch in (1, 2, 3, 4):
         validator.run(epoch)
     assert [call[3].name for call in drawn] == ["epoch_0002.png", "epoch_0004.png"]
+    assert {call[3].parent for call in drawn} == {tmp_path / "panels"}
     original, corrupted, restored = drawn[0][:3]
     assert original.shape == corrupted.shape == restored.shape == (4, 1, 16, 16, 16)
     assert torch.equal(original, torch.stack([TensorCubes(6, seed=1)[i]["image"] for i in range(4)]))
     assert 0 <= restored.min() <= restored.max() <= 1
+
+
+@pytest.mark.parametrize(("current", "best", "better"), [(0.4, 0.5, False), (0.5, 0.5, True), (0.6, 0.5, True)])
+def test_of_equal_scores_the_later_wins(current, best, better):
+    assert at_least_as_good(current, best) is better
+    assert lower_is_better(current, best) is (current < best)
+
+
+def test_a_metric_of_a_validator_is_read():
+    validator = make_evaluator(UniversalModel(features=WIDTH, outputs="all"))
+    validator.run(1)
+    assert read_metric("val_restoration")(validator) == validator.state.metrics["val_restoration"]
