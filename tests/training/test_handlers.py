@@ -8,37 +8,13 @@ import math
 import pytest
 import torch
 from ignite.engine import Events
-from ignite.metrics import Loss
-from monai.engines import SupervisedEvaluator
 from monai.handlers import StatsHandler
-from torch.utils.data import DataLoader
-from trainers import WIDTH, TensorCubes, add_noise, make_trainer
+from trainers import WIDTH, make_evaluator, make_trainer
 
-from universal_model_components.figures.panels import RestorationPanels
-from universal_model_components.method.losses import restoration_loss
 from universal_model_components.method.models import UniversalModel
 from universal_model_components.training.best_model import BestModel
 from universal_model_components.training.handlers import EarlyStop, TrainingAlarm
 from universal_model_components.training.loss_record import LossRecorder
-from universal_model_components.training.metrics import (
-    at_least_as_good,
-    logits_and_targets,
-    lower_is_better,
-    read_metric,
-)
-
-
-def make_evaluator(network, handlers=()):
-    return SupervisedEvaluator(
-        device=torch.device("cpu"),
-        val_data_loader=DataLoader(TensorCubes(6, seed=1), batch_size=4),
-        network=network,
-        prepare_batch=add_noise,
-        key_val_metric={"val_restoration": Loss(restoration_loss, logits_and_targets("restoration"))},
-        metric_cmp_fn=lower_is_better,
-        val_handlers=list(handlers),
-        decollate=False,
-    )
 
 
 def test_recorder_writes_the_mean_of_each_loss(tmp_path):
@@ -143,29 +119,3 @@ def test_early_stop(tmp_path):
     trainer.run()
     assert trainer.state.epoch < 9
     assert stop.state_dict()["counter"] == 2
-
-
-def test_panels_are_drawn_when_due(tmp_path):
-    drawn = []
-    panels = RestorationPanels(str(tmp_path), 2, lambda *tensors_and_file: drawn.append(tensors_and_file))
-    validator = make_evaluator(UniversalModel(features=WIDTH, outputs="all"), [panels])
-    for epoch in (1, 2, 3, 4):
-        validator.run(epoch)
-    assert [call[3].name for call in drawn] == ["epoch_0002.png", "epoch_0004.png"]
-    assert {call[3].parent for call in drawn} == {tmp_path / "panels"}
-    original, corrupted, restored = drawn[0][:3]
-    assert original.shape == corrupted.shape == restored.shape == (4, 1, 16, 16, 16)
-    assert torch.equal(original, torch.stack([TensorCubes(6, seed=1)[i]["image"] for i in range(4)]))
-    assert 0 <= restored.min() <= restored.max() <= 1
-
-
-@pytest.mark.parametrize(("current", "best", "better"), [(0.4, 0.5, False), (0.5, 0.5, True), (0.6, 0.5, True)])
-def test_of_equal_scores_the_later_wins(current, best, better):
-    assert at_least_as_good(current, best) is better
-    assert lower_is_better(current, best) is (current < best)
-
-
-def test_a_metric_of_a_validator_is_read():
-    validator = make_evaluator(UniversalModel(features=WIDTH, outputs="all"))
-    validator.run(1)
-    assert read_metric("val_restoration")(validator) == validator.state.metrics["val_restoration"]

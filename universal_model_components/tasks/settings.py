@@ -17,7 +17,7 @@ from .label_noise import read_severity
 
 BOOLEANS = (
     *("amp", "resume", "batch_statistics", "largest_component", "overlays", "strict", "compile"),
-    *("mial", "scale_classifier", "freeze_normalization"),
+    *("mial", "scale_classifier", "foreground_crop", "freeze_normalization"),
 )
 WHOLE = {  # the least that makes sense
     "seed": 0,

@@ -162,16 +162,23 @@ def differences(provenance: Mapping[str, Any], recipe: Mapping[str, Any]) -> lis
 
     Args:
         provenance: of the weights; what it does not state is not compared.
-        recipe: settings of the run; those of `RECIPE` are compared: spacing in mm, and the others of its one modality.
+        recipe: settings of the run; those of `RECIPE` are compared: spacing in mm, the others of its one modality, or
+            mappings by modality.
     """
-    found = []
-    for key in (key for key in RECIPE if key in recipe and key in provenance):
-        there, value = provenance[key], recipe[key]
-        known = list(there.values()) if isinstance(there, Mapping) else [there]
-        if _comparable(value) not in [_comparable(one) for one in known]:
-            found.append(f"{key} {there}, this run has {value}")
-    return found
+    return [
+        f"{key} {provenance[key]}, this run has {recipe[key]}"
+        for key in RECIPE
+        if key in recipe and key in provenance and not _agree(provenance[key], recipe[key])
+    ]
 
 
-def _comparable(value: Any) -> Any:
+def _agree(there: Any, here: Any) -> bool:
+    """Compare the modalities that both name, or the one of the run with any of the weights."""
+    if isinstance(here, Mapping) and isinstance(there, Mapping):
+        return all(_plain(here[name]) == _plain(there[name]) for name in here.keys() & there.keys())
+    known = there.values() if isinstance(there, Mapping) else [there]
+    return _plain(here) in [_plain(one) for one in known]
+
+
+def _plain(value: Any) -> Any:
     return [float(item) for item in value] if isinstance(value, (list, tuple)) else plain(value)
