@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Render the task bundles: parts overlaid into complete files, so that no file of a bundle refers to another.
 
-    python scripts/render_bundles.py            write bundles/<task>/… from scripts/bundle_parts/
+    python scripts/render_bundles.py            write bundles/<task>/… from scripts/bundle_parts/, and lay out the
+                                                configs of the pre-training, which are written by hand
     python scripts/render_bundles.py --check    only compare; exit 1 and name every file that is stale
 
 A file is common/<file>, overlaid by <kind>/<file>, by <task>/<file> where there is one, and by the task's settings of
@@ -26,7 +27,25 @@ BUNDLES = REPOSITORY / "bundles"
 COMPLETE = ("train", "inference", "metadata")  # stand alone; the others are overlays on train.json
 OVERLAYS = ("evaluate", "multi_gpu_train", "inference_onnx")
 TO_FILL = "<part>"
-LAST = ("initialize", "run", "finalize")  # keys that come after whatever an overlay adds
+WIDTH = 100  # columns that a mapping or a list of plain values may take on one line
+USER_KEYS = (  # the order of the keys that users set, in every config: they come first
+    *("bundle_root", "dataset_dir", "datalist", "groups", "split", "candidates", "cube_store", "cache_dir"),
+    *("output_dir", "ckpt_dir", "pretrained_weights", "minimum_coverage", "device"),
+    *("seed", "epochs", "val_interval", "batch_size", "num_workers", "scheduler", "learning_rate"),
+    *("features", "num_classes", "modalities", "modality", "mial", "scale_classifier", "batch_statistics"),
+    *("patch_size", "spacing", "intensity_range", "intensity_scale", "foreground_crop", "minimum_crop"),
+    *("cubes_per_volume", "set_factor", "air_threshold", "air_share", "air_tries", "antialias", "validation_fraction"),
+    *("label_values", "label_noise", "label_fraction", "augmentation", "cubes_per_case", "foreground_share"),
+    *("cache_rate", "epoch_of", "validation_negatives", "alpha", "beta"),
+    *("accumulation_steps", "gradient_clip", "warmup_steps", "reduce_on_plateau", "schedule", "freeze_normalization"),
+    *("overlap", "threshold", "largest_component", "early_stopping_patience", "checkpoint_interval"),
+    *("image_interval", "panel_interval", "resume", "amp", "amp_dtype", "channels_last", "compile", "strict", "plan"),
+    *("rank", "world_size"),
+)
+LAST = (  # after whatever an overlay adds
+    *("train", "early_stop", "alarm", "recorder", "provenance", "best_model", "validate"),
+    *("initialize", "run", "finalize"),
+)
 
 
 def read(file: Path) -> Any:
@@ -54,19 +73,41 @@ def overlay(base: Any, part: Mapping[str, Any]) -> Any:
     return result
 
 
-def settings_first(config: dict[str, Any]) -> dict[str, Any]:
-    """Order a config for readers: imports, plain values, what is built from them, and at last what is run."""
-
-    def rank(key: str) -> int:
-        value = config[key]
-        built = isinstance(value, dict) or (isinstance(value, str) and "@" in value and key not in PATHS)
-        return 0 if key == "imports" else 3 if key in LAST else 2 if built and key not in MAPPINGS else 1
-
-    return {key: config[key] for key in sorted(config, key=rank)}
+def settings_first(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Order a config for readers: imports, what users set, what is built from it, and at last what is run."""
+    others = [key for key in config if key not in (*USER_KEYS, *LAST)]
+    ordered = {key: config[key] for key in dict.fromkeys(["imports", *USER_KEYS, *others, *LAST]) if key in config}
+    if "settings" in config:
+        ordered["settings"] = {key: config["settings"][key] for key in sorted(config["settings"], key=USER_KEYS.index)}
+    return ordered
 
 
-PATHS = ("dataset_dir", "datalist", "output_dir", "ckpt_dir", "pretrained_weights", "device")
-MAPPINGS = ("augmentation", "minimum_coverage", "label_values", "label_noise")
+def lay_out(value: Any, before: int = 0, margin: str = "") -> str:
+    """Write JSON; a mapping or list of plain values, or of lists of them, is one line where it fits.
+
+    Args:
+        value: to write.
+        before: columns that stand before it in its line.
+        margin: of the line that it begins in.
+    """
+    line = json.dumps(value)
+    if not isinstance(value, (dict, list)) or (_is_flat(value) and before + len(line) < WIDTH):
+        return line
+    inner = margin + "    "
+    names = [f"{json.dumps(key)}: " for key in value] if isinstance(value, dict) else [""] * len(value)
+    items = value.values() if isinstance(value, dict) else value
+    lines = [inner + name + lay_out(item, len(inner + name), inner) for name, item in zip(names, items, strict=True)]
+    opening, closing = "{}" if isinstance(value, dict) else "[]"
+    return opening + "\n" + ",\n".join(lines) + f"\n{margin}{closing}"
+
+
+def _is_flat(value: Any) -> bool:
+    items = list(value.values()) if isinstance(value, dict) else value
+    return not any(isinstance(item, dict) or (isinstance(item, list) and not _is_plain(item)) for item in items)
+
+
+def _is_plain(items: list[Any]) -> bool:
+    return not any(isinstance(item, (dict, list)) for item in items)
 
 
 def unfilled(config: Any, where: str = "") -> Iterator[str]:
@@ -145,8 +186,9 @@ def render_texts(task: str, entry: Mapping[str, Any]) -> dict[str, str]:
 
 
 def render() -> dict[Path, str]:
-    """Return the content of every file of every task bundle."""
-    files: dict[Path, str] = {}
+    """Return the content of every file of every task bundle, and of the configs of the pre-training."""
+    by_hand = sorted((BUNDLES / "universal_model_pretraining" / "configs").glob("*.json"))
+    files = {file: lay_out(settings_first(read(file))) + "\n" for file in by_hand}
     for task, entry in read(PARTS / "tasks.json").items():
         configs = {name: render_config(name, task, entry["kind"], entry["settings"]) for name in ("train", "inference")}
         unknown = [key for key in entry["settings"] if not any(key in config for config in configs.values())]
@@ -154,7 +196,7 @@ def render() -> dict[Path, str]:
             raise SystemExit(f"tasks.json: {task} sets {unknown}, which no config of {entry['kind']} has")
         configs |= {name: render_config(name, task, entry["kind"], {}) for name in OVERLAYS}
         configs["metadata"] = render_metadata(task, entry)
-        texts = {f"configs/{name}.json": json.dumps(config, indent=4) + "\n" for name, config in configs.items()}
+        texts = {f"configs/{name}.json": lay_out(config) + "\n" for name, config in configs.items()}
         files |= {BUNDLES / task / name: text for name, text in (texts | render_texts(task, entry)).items()}
     return files
 

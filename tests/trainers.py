@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import torch
+from ignite.metrics import Loss
+from monai.engines import SupervisedEvaluator
 from torch.utils.data import DataLoader, Dataset
 
-from universal_model_components.method.losses import UniversalObjective
+from universal_model_components.method.losses import UniversalObjective, restoration_loss
 from universal_model_components.method.models import UniversalModel
 from universal_model_components.method.trainer import PretrainingTrainer, parameter_groups
+from universal_model_components.training.metrics import logits_and_targets, lower_is_better
 from universal_model_components.training.sampling import BalancedBatchSampler, SamplerStep
 
 WIDTH = [4, 8, 16, 32]
@@ -57,6 +60,19 @@ def make_trainer(epochs=1, batch_size=4, handlers=(), rates=RATES, side=16, netw
         prepare_batch=add_noise,
         train_handlers=[SamplerStep(), *handlers],
         **kwargs,
+    )
+
+
+def make_evaluator(network, handlers=()):
+    return SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=DataLoader(TensorCubes(6, seed=1), batch_size=4),
+        network=network,
+        prepare_batch=add_noise,
+        key_val_metric={"val_restoration": Loss(restoration_loss, logits_and_targets("restoration"))},
+        metric_cmp_fn=lower_is_better,
+        val_handlers=list(handlers),
+        decollate=False,
     )
 
 

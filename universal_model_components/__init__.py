@@ -24,6 +24,7 @@ _PUBLIC = {
     "evaluation.segmentation": "OriginalLabeld SegmentationReport",
     "figures.curves": "MetricCurves",
     "figures.overlays": "ValidationOverlays",
+    "figures.panels": "RestorationPanels",
     "figures.pictures": "draw_panel",
     "imaging.components": "LargestComponentd",
     "imaging.transforms": "NormalizeScand ReadScand ToOriginalSpaced",
@@ -49,15 +50,16 @@ _PUBLIC = {
     "tasks.settings": "check_settings",
     "training.best_model": "BestModel LastModel",
     "training.checkpoints": "TrainingCheckpoint",
-    "training.handlers": "EarlyStop Progress RestorationPanels TrainingAlarm use_handler",
+    "training.handlers": "EarlyStop Progress TrainingAlarm use_handler",
     "training.loss_record": "LossRecorder loss_values",
+    "training.metrics": "at_least_as_good logits_and_targets lower_is_better read_metric",
     "training.run": "place_network run_training",
     "training.sampling": "BalancedBatchSampler SamplerStep",
     "utils.errors": "show_user_errors user_error",
     "utils.settings": "to_bool",
     "inference.encoder": "encoder",
     "weights.loading": "load_pretrained load_weights",
-    "weights.provenance": "pretraining_provenance",
+    "weights.provenance": "pretraining_provenance task_provenance",
 }
 _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names.split()}
 __all__ = sorted(_MODULE_OF)

@@ -24,7 +24,8 @@ from universal_model_components.inference.classification import CandidateInferer
 from universal_model_components.inference.features import SaveFeaturesd
 from universal_model_components.inference.predictions import SavePredictionsd
 from universal_model_components.tasks.classification_data import complete
-from universal_model_components.training.handlers import LastModel, use_handler
+from universal_model_components.training.best_model import LastModel
+from universal_model_components.training.handlers import use_handler
 
 ATRIUM = {"foreground": [420], "background": [0, 205, 500], "stray": [421]}
 TRAINING = sorted(REPOSITORY.glob("bundles/*/configs/train.json"))
@@ -47,7 +48,7 @@ def test_named_handler_is_used_as_it_is():
 def test_last_model_is_written_after_every_epoch(tmp_path):
     network, file, seen = nn.Linear(2, 2), tmp_path / "models/model.pt", []
     engine = Engine(lambda engine, batch: network.weight.data.add_(1))
-    LastModel(network, str(file)).attach(engine)
+    LastModel(network, str(file.parent)).attach(engine)
     engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: seen.append(torch.load(file, weights_only=True)["weight"]))
     engine.run([0], max_epochs=2)
     torch.testing.assert_close(seen[1], seen[0] + 1)

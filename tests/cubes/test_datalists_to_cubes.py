@@ -72,7 +72,8 @@ def test_the_four_lists_leak_nothing(prepared):
 
 def test_the_provenance_of_weights_will_name_sets_licenses_and_cases(prepared):
     root, files, _ = prepared
-    provenance = pretraining_provenance(read_index(root / "cubes"), [4, 8], ["ct", "mri"], GenesisCorruption(), 0)
+    settings = {"features": [4, 8], "modalities": ["ct", "mri"], "seed": 0}
+    provenance = pretraining_provenance(read_index(root / "cubes"), GenesisCorruption(), settings)
     lists = {content["name"]: content for content in (json.loads(Path(file).read_text()) for file in files)}
     assert provenance["data"].keys() == lists.keys()
     for name, entry in provenance["data"].items():

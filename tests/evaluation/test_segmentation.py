@@ -149,7 +149,7 @@ def test_masks_on_different_grids_are_refused(tmp_path):
 
 def test_validation_overlays_are_drawn_when_due(tmp_path):
     engine = evaluator([write_case(tmp_path, "same", 8), write_case(tmp_path, "wide", 8)], tmp_path / "eval", LABELS)
-    ValidationOverlays(str(tmp_path / "overlays"), interval=2, cases=1).attach(engine)
+    ValidationOverlays(str(tmp_path), interval=2, cases=1).attach(engine)
     for epoch in (1, 2):
         engine.run(epoch)
-    assert [file.name for file in (tmp_path / "overlays").iterdir()] == ["epoch_0002.png"]
+    assert [file.name for file in (tmp_path / "panels").iterdir()] == ["epoch_0002.png"]

@@ -23,7 +23,7 @@ def test_rows_with_empty_cells(tmp_path: Path):
 def test_curves_follow_the_file(tmp_path: Path):
     source, picture = tmp_path / "losses.csv", tmp_path / "curves.png"
     trainer = Engine(lambda engine, batch: None)
-    MetricCurves(str(source), str(picture), ["val_iou", "absent"]).attach(trainer)
+    MetricCurves(str(tmp_path), ["val_iou", "absent"]).attach(trainer)
     trainer.run([0], max_epochs=1)  # nothing recorded yet
     assert not picture.exists()
     drawn = []

@@ -138,6 +138,6 @@ def test_place_shares_parameters(generator):
     network = UniversalModel(features=WIDTH).eval()
     image = torch.rand(1, 1, 16, 16, 16, generator=generator)
     expected = network(image)
-    placed = place_network(network, torch.device("cpu"), channels_last=True)
+    placed = place_network(network, torch.device("cpu"), channels_last="true", compile="false")
     assert all(p is q for p, q in zip(placed.parameters(), network.parameters(), strict=True))
     torch.testing.assert_close(placed(image), expected, rtol=1e-4, atol=1e-5)

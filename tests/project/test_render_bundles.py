@@ -74,3 +74,45 @@ def test_no_file_of_a_task_bundle_refers_to_another(renderer):
             assert '"%' not in text, file
             assert not re.search(r'"@[^"]*\.json', text), file
             assert renderer.TO_FILL not in text, file
+
+
+COMPLETE = sorted(
+    file for name in ("train", "inference", "prepare") for file in REPOSITORY.glob(f"bundles/*/configs/{name}.json")
+)
+
+
+@pytest.mark.parametrize("file", COMPLETE, ids=lambda file: f"{file.parents[1].name}-{file.stem}")
+def test_what_users_set_stands_first_in_the_same_order(renderer, file):
+    config = json.loads(file.read_text())
+    keys = [key for key in config if key != "imports"]
+    of_users = [key for key in renderer.USER_KEYS if key in config]
+    assert keys[: len(of_users)] == of_users
+    built = {key: value for key, value in config.items() if key not in of_users}
+    assert [key for key, value in built.items() if not _is_built(value)] == []
+    settings = config.get("settings", {})
+    assert settings == {key: f"@{key}" for key in of_users if key in settings}
+
+
+def _is_built(value):
+    """Whether a value refers to others, or makes something of them."""
+    if isinstance(value, str):
+        return value.startswith(("@", "$"))
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return (isinstance(value, dict) and "_target_" in value) or any(map(_is_built, items))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        [{}, "{}"],
+        [
+            {"a": [1, 2], "b": {"_target_": "C", "x": None}},
+            '{\n    "a": [1, 2],\n    "b": {"_target_": "C", "x": null}\n}',
+        ],
+        [[[1, [2]]], "[\n    [1, [2]]\n]"],
+        [["a" * 60, "b" * 60], f'[\n    "{"a" * 60}",\n    "{"b" * 60}"\n]'],
+    ],
+)
+def test_plain_values_are_laid_out_on_one_line(renderer, value, text):
+    assert renderer.lay_out(value) == text
+    assert json.loads(text) == value

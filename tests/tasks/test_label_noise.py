@@ -118,7 +118,7 @@ def test_the_report_names_the_mean(tmp_path: Path, caplog):
     transform = Compose([noise, RandFlipd("label", prob=0.5)])
     dataset = CaseDataset([data(f"c{i}") for i in range(3)], transform)  # fills its cache with noisy masks
     trainer = Engine(lambda engine, batch: None)
-    LabelNoiseReport(noise, len(dataset), str(tmp_path / "label_noise.csv")).attach(trainer)
+    LabelNoiseReport(noise, len(dataset), str(tmp_path)).attach(trainer)
     with caplog.at_level(logging.WARNING):
         trainer.run([0], max_epochs=1)
     with (tmp_path / "label_noise.csv").open() as stream:
@@ -128,6 +128,6 @@ def test_the_report_names_the_mean(tmp_path: Path, caplog):
     assert f"mean IoU {mean:.3f}" in caplog.text
     assert "over 3 of 3 cases" in caplog.text
     clean = Engine(lambda engine, batch: None)
-    LabelNoiseReport(PerturbLabeld("label", 0), 3, str(tmp_path / "none.csv")).attach(clean)
+    LabelNoiseReport(PerturbLabeld("label", 0), 3, str(tmp_path / "none")).attach(clean)
     clean.run([0], max_epochs=1)
-    assert not (tmp_path / "none.csv").exists()
+    assert not (tmp_path / "none").exists()

@@ -23,6 +23,7 @@ def test_the_settings_of_the_tasks_pass(task):
         {"amp": "false", "resume": True, "spacing": "null", "patch_size": None, "intensity_range": "null"},
         {"features": [4, 8], "patch_size": [6, 2, 4], "intensity_range": [0, 1], "label_values": [1, 2]},
         {"intensity_range": {"ct": [-1000, 1000], "mri": "null"}, "intensity_scale": {"ct": "range", "mri": "volume"}},
+        {"learning_rate": {"unet": 1.0, "discriminator": 0}, "mial": "false", "scale_classifier": True},
         {"overlap": 0, "cache_rate": 1.0, "label_noise": "null", "num_workers": 0, "image_interval": 0},
     ],
 )
@@ -38,6 +39,9 @@ def test_good_settings_pass(settings):
         ["epochs", 1.5, "1.5 is not a whole number"],
         ["num_workers", "two", "'two' is not a whole number of at least 0"],
         ["learning_rate", "high", "is not a number above 0"],
+        ["learning_rate", {"unet": -1}, "is not a number above 0"],
+        ["learning_rate", {"unet": 0, "discriminator": 0}, "is not a number above 0"],
+        ["mial", "some", "'some' is not a boolean"],
         ["overlap", 1, "1 is not within 0 and 1, and less than 1"],
         ["foreground_share", 2, "2 is not within 0 and 1"],
         ["features", "64", "are not whole numbers"],

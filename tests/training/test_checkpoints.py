@@ -10,7 +10,7 @@ import torch
 from ignite.engine import Events
 from trainers import assert_same, make_trainer, state
 
-from universal_model_components.training.checkpoints import RandomState, TrainingCheckpoint
+from universal_model_components.training.checkpoints import CHANGEABLE, RandomState, TrainingCheckpoint
 from universal_model_components.training.loss_record import LossRecorder
 from universal_model_components.utils.files import write_atomically
 
@@ -23,7 +23,7 @@ def run(folder, epochs=3, resume=False, stop_at=None, interval=0, settings=None,
     """Train with plateau, recorder and checkpoints; `stop_at` breaks off after that step."""
     trainer = make_trainer(epochs=epochs, accumulation_steps=accumulation_steps)
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(trainer.optimizer, factor=0.5, patience=0)
-    recorder = LossRecorder(str(folder / "losses.csv"))
+    recorder = LossRecorder(str(folder))
     recorder.attach(trainer)
     trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda e: plateau.step(e.state.metrics["loss_modality"]))
     objects = {"network": trainer.network, "optimizer": trainer.optimizer, "plateau": plateau, "recorder": recorder}
@@ -34,8 +34,7 @@ def run(folder, epochs=3, resume=False, stop_at=None, interval=0, settings=None,
                 raise Killed
 
         trainer.add_event_handler(Events.ITERATION_COMPLETED, stop)
-    file = str(folder / "checkpoint.pt")
-    TrainingCheckpoint(file, objects, settings or {"seed": 0}, resume, interval).attach(trainer)
+    TrainingCheckpoint(str(folder), objects, settings or {"seed": 0}, resume, interval).attach(trainer)
     try:
         trainer.run()
     except Killed:
@@ -76,6 +75,27 @@ def test_resume_with_another_setting_is_refused(tmp_path):
     run(tmp_path, epochs=1)
     with pytest.raises(ValueError, match=r"checkpoint.pt was written with seed=0, this run has 1"):
         run(tmp_path, epochs=2, resume=True, settings={"seed": 1})
+
+
+@pytest.mark.parametrize("name", CHANGEABLE)
+def test_a_resumed_run_may_change_how_it_is_run(name, tmp_path):
+    run(tmp_path, epochs=1, settings={"seed": 0, name: 1})
+    assert run(tmp_path, epochs=2, resume=True, settings={"seed": 0, name: 2}) is not None
+
+
+@pytest.mark.parametrize(("first", "second"), [(False, "false"), ("True", True), (None, "null"), ([1, 2], [1, 2])])
+def test_settings_are_compared_as_the_command_line_means_them(first, second, tmp_path):
+    run(tmp_path, epochs=1, settings={"amp": first})
+    assert run(tmp_path, epochs=2, resume="true", settings={"amp": second}) is not None
+
+
+@pytest.mark.parametrize("value", [False, "false", "False"])
+def test_resume_is_switched_off_by_a_string_too(value, tmp_path):
+    run(tmp_path, epochs=1)
+    fresh, again = run(tmp_path / "fresh", epochs=1), run(tmp_path, epochs=1, resume=value)
+    assert_same(fresh[0], again[0])
+    with pytest.raises(ValueError, match="resume: 'perhaps' is not a boolean"):
+        run(tmp_path, resume="perhaps")
 
 
 def test_resume_from_something_else_is_refused(tmp_path):

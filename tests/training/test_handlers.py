@@ -8,40 +8,17 @@ import math
 import pytest
 import torch
 from ignite.engine import Events
-from ignite.metrics import Loss
-from monai.engines import SupervisedEvaluator
 from monai.handlers import StatsHandler
-from torch.utils.data import DataLoader
-from trainers import WIDTH, TensorCubes, add_noise, make_trainer
+from trainers import WIDTH, make_evaluator, make_trainer
 
-from universal_model_components.method.losses import restoration_loss
 from universal_model_components.method.models import UniversalModel
-from universal_model_components.training.handlers import (
-    BestModel,
-    EarlyStop,
-    LossRecorder,
-    RestorationPanels,
-    TrainingAlarm,
-)
-
-
-def make_evaluator(network, handlers=()):
-    return SupervisedEvaluator(
-        device=torch.device("cpu"),
-        val_data_loader=DataLoader(TensorCubes(6, seed=1), batch_size=4),
-        network=network,
-        prepare_batch=add_noise,
-        key_val_metric={
-            "val_restoration": Loss(restoration_loss, lambda o: (o["pred"]["restoration"], o["label"]["restoration"]))
-        },
-        metric_cmp_fn=lambda current, best: current < best,
-        val_handlers=list(handlers),
-        decollate=False,
-    )
+from universal_model_components.training.best_model import BestModel
+from universal_model_components.training.handlers import EarlyStop, TrainingAlarm
+from universal_model_components.training.loss_record import LossRecorder
 
 
 def test_recorder_writes_the_mean_of_each_loss(tmp_path):
-    recorder = LossRecorder(str(tmp_path / "run" / "losses.csv"))
+    recorder = LossRecorder(str(tmp_path / "run"))
     seen = []
     trainer = make_trainer(epochs=2, handlers=[recorder])
     trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda e: seen.append(e.state.output[0]["loss_scale"]))
@@ -57,7 +34,7 @@ def test_recorder_writes_the_mean_of_each_loss(tmp_path):
 def test_recorder_adds_the_validators_metrics(tmp_path):
     network = UniversalModel(features=WIDTH, outputs="all")
     validator = make_evaluator(network)
-    recorder = LossRecorder(str(tmp_path / "losses.csv"), validator)
+    recorder = LossRecorder(str(tmp_path), validator)
     trainer = make_trainer(network=network)
     trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda e: validator.run(e.state.epoch))
     recorder.attach(trainer)
@@ -69,7 +46,7 @@ def test_recorder_adds_the_validators_metrics(tmp_path):
 def test_recorder_leaves_out_metrics_of_an_earlier_epoch(tmp_path):
     network = UniversalModel(features=WIDTH, outputs="all")
     validator = make_evaluator(network)
-    recorder = LossRecorder(str(tmp_path / "losses.csv"), validator)
+    recorder = LossRecorder(str(tmp_path), validator)
     trainer = make_trainer(epochs=3, network=network)
     trainer.add_event_handler(Events.EPOCH_COMPLETED(every=2), lambda e: validator.run(e.state.epoch))
     recorder.attach(trainer)
@@ -132,7 +109,7 @@ def test_alarm_is_quiet_in_a_good_run(caplog):
 
 def test_best_model_keeps_the_best(tmp_path):
     network = UniversalModel(features=WIDTH, outputs="all")
-    best = BestModel(network, str(tmp_path / "models" / "model.pt"))
+    best = BestModel(network, str(tmp_path / "models"))
     validator = make_evaluator(network, [best])
     validator.run(1)
     first = torch.load(tmp_path / "models" / "model.pt", weights_only=True)
@@ -156,16 +133,3 @@ def test_early_stop(tmp_path):
     trainer.run()
     assert trainer.state.epoch < 9
     assert stop.state_dict()["counter"] == 2
-
-
-def test_panels_are_drawn_when_due(tmp_path):
-    drawn = []
-    panels = RestorationPanels(str(tmp_path), lambda *tensors_and_file: drawn.append(tensors_and_file), interval=2)
-    validator = make_evaluator(UniversalModel(features=WIDTH, outputs="all"), [panels])
-    for epoch in (1, 2, 3, 4):
-        validator.run(epoch)
-    assert [call[3].name for call in drawn] == ["epoch_0002.png", "epoch_0004.png"]
-    original, corrupted, restored = drawn[0][:3]
-    assert original.shape == corrupted.shape == restored.shape == (4, 1, 16, 16, 16)
-    assert torch.equal(original, torch.stack([TensorCubes(6, seed=1)[i]["image"] for i in range(4)]))
-    assert 0 <= restored.min() <= restored.max() <= 1

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from universal_model_components.utils.settings import by_modality, to_bool, to_optional
+from universal_model_components.utils.settings import by_modality, plain, to_bool, to_optional
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,15 @@ def test_to_bool_names_the_key_and_the_value(value):
 )
 def test_to_optional(value, expected):
     assert to_optional(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("True", True), ("no", False), (" null", None), ("range", "range"), ("1", "1"), (0, 0), ([0, 1], [0, 1])],
+)
+def test_plain_values(value, expected):
+    assert plain(value) == expected
+    assert type(plain(value)) is type(expected)
 
 
 def test_by_modality_spreads_one_value_and_reads_a_mapping():

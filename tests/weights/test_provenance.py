@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from universal_model_components.weights.provenance import (
     differences,
     pretraining_provenance,
     provenance_file,
+    task_provenance,
     tensors_sha256,
     write_weights,
 )
@@ -46,7 +48,8 @@ def state():
 
 @pytest.fixture
 def provenance(state):
-    described = pretraining_provenance(INDEX, FEATURES, ["ct", "mri"], GenesisCorruption(flip=0.25), 7, beta=10.0)
+    settings = {"features": FEATURES, "modalities": ["ct", "mri"], "seed": 7, "beta": 10.0}
+    described = pretraining_provenance(INDEX, GenesisCorruption(flip=0.25), settings)
     return complete(described, state, epoch=3, metrics={"val_restoration": 0.02})
 
 
@@ -69,6 +72,26 @@ def test_what_a_provenance_says(provenance, state):
     assert provenance["sha256"] == tensors_sha256(state)
     own = complete(None, UNet(1, 1, FEATURES, batch_statistics=True).state_dict())
     assert own["normalization"] == "batch statistics, in evaluation too"
+
+
+def test_what_the_provenance_of_a_task_says():
+    settings = {
+        "features": FEATURES,
+        "spacing": [1, 1, 1],
+        "foreground_crop": "true",
+        "epochs": 9,
+        "label_fraction": 0.3,
+    }
+    stated = {"features": FEATURES, "spacing": [1, 1, 1], "foreground_crop": True, "label_fraction": 0.3}
+    described = task_provenance({**settings, "pretrained_weights": Path("a.pt")})
+    assert described == {**stated, "method": "Universal Model target task", "axes": "RAS", "pretrained_weights": "a.pt"}
+    assert task_provenance({"pretrained_weights": "null"})["pretrained_weights"] is None
+    assert differences(described, settings | {"label_fraction": 1.0}) == []
+    changed = {**settings, "spacing": [2, 2, 2], "foreground_crop": False, "epochs": 1, "seed": 4}
+    assert differences(described, changed) == [
+        "spacing [1, 1, 1], this run has [2, 2, 2]",
+        "foreground_crop True, this run has False",
+    ]
 
 
 @pytest.mark.parametrize("change", ["value", "name", "shape", "dtype"])

@@ -131,9 +131,8 @@ def _check_settings(
     for key in settings:
         if key != "bundle_root" and key.split("::")[0] not in known:
             yield Finding(ERROR, f"{key}: no config of the bundle has this key: see its README for the right name")
-    part = {key: parser[key] for key in ("features", "patch_size")}  # pre-training's own checks come with its data
     try:
-        check_settings(parser.get_parsed_content("checked") if _has(parser, "checked") else part)
+        check_settings(parser.get_parsed_content("settings") | {"patch_size": parser["patch_size"]})
     except ValueError as error:
         yield Finding(ERROR, str(error))
         return

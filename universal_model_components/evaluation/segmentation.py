@@ -27,6 +27,7 @@ from ..imaging.labels import Labels
 from ..imaging.reading import read_scan
 from ..imaging.scan_files import stem
 from ..imaging.transforms import grid_of
+from ..utils.settings import to_bool
 from ..utils.versions import versions
 from .segmentation_metrics import COUNTS, MEASURES, measure_masks, summarize_masks, telling_cases
 from .writing import write_evaluation
@@ -90,10 +91,10 @@ class SegmentationReport:
         split: str = "validation",
         weights: str = "",
         case_key: str = "case",
-        overlays: bool = True,
+        overlays: bool | str = True,
     ) -> None:
         self.output_dir, self.split, self.weights = Path(output_dir), split, str(weights)
-        self.case_key, self.overlays = case_key, overlays
+        self.case_key, self.overlays = case_key, to_bool(overlays, "overlays")
         self.rows: list[dict[str, Any]] = []
         self.kept: list[tuple[str, bytes, bytes]] = []  # image file, and both masks packed to a hundredth of their size
 

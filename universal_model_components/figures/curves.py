@@ -25,13 +25,13 @@ class MetricCurves:
     """Ignite handler that draws loss and validation metrics against the epoch; attach it after the `LossRecorder`.
 
     Args:
-        source: the CSV file.
-        file: PNG to write.
+        output_dir: where losses.csv is, and curves.png goes.
         metrics: columns to draw, such as ["val_iou", "val_dice"].
     """
 
-    def __init__(self, source: str, file: str, metrics: Sequence[str]) -> None:
-        self.source, self.file, self.metrics = Path(source), Path(file), list(metrics)
+    def __init__(self, output_dir: str, metrics: Sequence[str]) -> None:
+        self.source, self.file = Path(output_dir) / "losses.csv", Path(output_dir) / "curves.png"
+        self.metrics = list(metrics)
 
     def attach(self, engine: Any) -> None:
         """Draw after each of the trainer's epochs, on rank 0."""

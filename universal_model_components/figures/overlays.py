@@ -95,13 +95,13 @@ class ValidationOverlays:
     """Ignite handler that draws the first cases of the validation set every few epochs, prediction over reference.
 
     Args:
-        folder: where `epoch_0010.png` … go.
+        output_dir: `panels/epoch_0010.png` … go there.
         interval: epochs between pictures; 0 is off.
         cases: how many to draw.
     """
 
-    def __init__(self, folder: str, interval: int = 10, cases: int = 3) -> None:
-        self.folder, self.interval, self.cases = Path(folder), int(interval), int(cases)
+    def __init__(self, output_dir: str, interval: int = 10, cases: int = 3) -> None:
+        self.folder, self.interval, self.cases = Path(output_dir) / "panels", int(interval), int(cases)
         self.rows: list[Overlay] = []
 
     def attach(self, engine: Any) -> None:

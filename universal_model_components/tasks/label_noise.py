@@ -161,11 +161,11 @@ class LabelNoiseReport:
         transform: the `PerturbLabeld` of the training transforms.
         cases: how many there are. With a cache of all of them, all have been changed when training starts; those left
             to worker processes are not in the mean, and the line says so.
-        file: the CSV; columns case, radius_mm (negative where eroded), iou. None writes none.
+        output_dir: where label_noise.csv goes; columns case, radius_mm (negative where eroded), iou.
     """
 
-    def __init__(self, transform: PerturbLabeld, cases: int, file: str | None = None) -> None:
-        self.transform, self.cases, self.file = transform, int(cases), file
+    def __init__(self, transform: PerturbLabeld, cases: int, output_dir: str) -> None:
+        self.transform, self.cases, self.file = transform, int(cases), Path(output_dir) / "label_noise.csv"
 
     def attach(self, engine: Any) -> None:
         """Report when `engine` starts, on rank 0."""
@@ -181,8 +181,6 @@ class LabelNoiseReport:
             "label_noise: training masks eroded or dilated by 1 to %g mm: %s with the clean ones, over %d of %d cases",
             *(self.transform.severity, mean, len(ious), self.cases),
         )
-        if self.file is None:
-            return
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([("case", "radius_mm", "iou"), *rows])
-        write_atomically(Path(self.file), lambda path: path.write_text(text.getvalue()))
+        write_atomically(self.file, lambda path: path.write_text(text.getvalue()))

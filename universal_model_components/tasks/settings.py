@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings of a target task, checked before anything is made of them.
+"""Settings of a run, checked before anything is made of them: MONAI's parser would bury a mistake under pages.
 
-Each check looks at one key; keys that are not given are not checked, so training, evaluation and inference share them.
+Each check looks at one key; keys that are not given are not checked, so all bundles share them, and training,
+evaluation and inference.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from .label_noise import read_severity
 
 BOOLEANS = (
     *("amp", "resume", "batch_statistics", "largest_component", "overlays", "strict", "compile"),
-    *("mial", "scale_classifier", "foreground_crop"),
+    *("mial", "scale_classifier", "foreground_crop", "freeze_normalization"),
 )
 WHOLE = {  # the least that makes sense
     "seed": 0,
@@ -51,7 +52,8 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         if not _is_number(value) or not 0 <= value <= most:
             raise ValueError(f"{key}: {value!r} is not within 0 and 1{'' if most == 1 else ', and less than 1'}")
     rate = settings.get("learning_rate", 1)
-    if not _is_number(rate) or rate <= 0:
+    rates = rate.values() if isinstance(rate, Mapping) else [rate]  # of the parts, in pre-training
+    if not all(_is_number(one) and one >= 0 for one in rates) or not any(rates):
         raise ValueError(f"learning_rate: {rate!r} is not a number above 0")
     _check_grid(settings)
     _check_intensities(settings)

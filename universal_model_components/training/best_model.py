@@ -16,15 +16,15 @@ from ..weights.provenance import complete, write_weights
 from .run import pass_on_errors
 
 
-def write_model(network: nn.Module, file: Path, provenance: Mapping[str, Any] | None, engine: Any) -> None:
+def write_model(network: nn.Module, ckpt_dir: Path, provenance: Mapping[str, Any] | None, engine: Any) -> None:
     """Write a network's plain state dict, the same as safetensors, and their provenance, on rank 0 alone."""
     if idist.get_rank() == 0:
         state = network.state_dict()
         numbers = {name: float(v) for name, v in engine.state.metrics.items() if getattr(v, "ndim", 0) == 0}
         metrics = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
         passed = complete(provenance, state, epoch=int(engine.state.epoch), metrics=metrics)
-        for path in (file, file.with_suffix(".safetensors")):
-            write_weights(path, state, passed)
+        for name in ("model.pt", "model.safetensors"):
+            write_weights(ckpt_dir / name, state, passed)
 
 
 class BestModel:
@@ -34,13 +34,13 @@ class BestModel:
 
     Args:
         network: what is written; not the wrapped or compiled one, so that names stay plain.
-        file: `models/model.pt`, which loads with `weights_only=True`; model.safetensors and model.provenance.json go
-            beside it.
+        ckpt_dir: where model.pt goes, which loads with `weights_only=True`, beside it model.safetensors and
+            model.provenance.json.
         provenance: how these weights come to be; epoch, metrics, versions and hash are added.
     """
 
-    def __init__(self, network: nn.Module, file: str, provenance: Mapping[str, Any] | None = None) -> None:
-        self.network, self.file, self.provenance = network, Path(file), provenance
+    def __init__(self, network: nn.Module, ckpt_dir: str, provenance: Mapping[str, Any] | None = None) -> None:
+        self.network, self.ckpt_dir, self.provenance = network, Path(ckpt_dir), provenance
         self.validator: Any = None
 
     def attach(self, engine: Any) -> None:
@@ -62,7 +62,7 @@ class BestModel:
     def __call__(self, engine: Any) -> None:
         """Write the model when this epoch is the best one."""
         if engine.state.best_metric_epoch == engine.state.epoch:
-            write_model(self.network, self.file, self.provenance, engine)
+            write_model(self.network, self.ckpt_dir, self.provenance, engine)
 
 
 class LastModel:
@@ -70,12 +70,12 @@ class LastModel:
 
     Args:
         network: as for `BestModel`.
-        file: as for `BestModel`.
+        ckpt_dir: as for `BestModel`.
         provenance: as for `BestModel`.
     """
 
-    def __init__(self, network: nn.Module, file: str, provenance: Mapping[str, Any] | None = None) -> None:
-        self.network, self.file, self.provenance = network, Path(file), provenance
+    def __init__(self, network: nn.Module, ckpt_dir: str, provenance: Mapping[str, Any] | None = None) -> None:
+        self.network, self.ckpt_dir, self.provenance = network, Path(ckpt_dir), provenance
 
     def attach(self, engine: Any) -> None:
         """Watch `engine`, a trainer."""
@@ -83,4 +83,4 @@ class LastModel:
 
     def __call__(self, engine: Any) -> None:
         """Write the model."""
-        write_model(self.network, self.file, self.provenance, engine)
+        write_model(self.network, self.ckpt_dir, self.provenance, engine)

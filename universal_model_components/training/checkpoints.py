@@ -19,9 +19,15 @@ import torch
 from ignite.engine import Engine, Events
 
 from ..utils.files import write_atomically
-from ..utils.settings import to_optional
+from ..utils.settings import plain, to_bool
 
 logger = logging.getLogger(__name__)
+
+# settings that a resumed run may change: how long it is, what it reports, how it reads, and what it started from
+CHANGEABLE = (
+    *("epochs", "val_interval", "early_stopping_patience", "image_interval", "overlap"),
+    *("num_workers", "cache_rate", "pretrained_weights", "resume"),
+)
 
 
 class RandomState:
@@ -56,29 +62,30 @@ class TrainingCheckpoint:
     trainers will do; its loss scaler is in the checkpoint where it has one.
 
     Args:
-        file: the one checkpoint, replaced each time.
+        ckpt_dir: where checkpoint.pt goes, replaced each time.
         objects: name → whatever has `state_dict` and `load_state_dict`; the trainer itself is added, and the random
             number generators.
-        settings: values that must not have changed between the runs, such as seed, batch size and number of ranks.
-        resume: go on from `file`; where there is none, start from zero and say so.
+        settings: of the run; those not in `CHANGEABLE` must be the same in the run that resumes.
+        resume: go on from the checkpoint; where there is none, start from zero and say so.
         interval: steps between checkpoints within an epoch; 0 is none.
 
     Raises:
-        ValueError: on resuming with other settings, or from a file that is not such a checkpoint.
+        ValueError: on resuming with other settings, or from a file that is not such a checkpoint; when `resume` is not
+            a boolean.
     """
 
     def __init__(
         self,
-        file: str,
+        ckpt_dir: str,
         objects: Mapping[str, Any],
         settings: Mapping[str, Any] | None = None,
-        resume: bool = False,
+        resume: bool | str = False,
         interval: int = 0,
     ) -> None:
-        self.file = Path(file)
+        self.file = Path(ckpt_dir) / "checkpoint.pt"
         self.objects = {**objects, "random": RandomState()}
-        self.settings = dict(settings or {})
-        self.resume, self.interval = resume, interval
+        self.settings = {name: plain(value) for name, value in (settings or {}).items() if name not in CHANGEABLE}
+        self.resume, self.interval = to_bool(resume, "resume"), interval
 
     def attach(self, engine: Any) -> None:
         """Load when `engine` starts, and save as it goes."""
@@ -118,7 +125,7 @@ class TrainingCheckpoint:
         if missing:
             raise ValueError(f"resume: {self.file} has no {missing}, expected a checkpoint of this training")
         for name, value in self.settings.items():
-            if to_optional(state["settings"].get(name)) != to_optional(value):
+            if state["settings"].get(name) != value:
                 raise ValueError(
                     f"resume: {self.file} was written with {name}={state['settings'].get(name)!r}, this run has "
                     f"{value!r}; use the same, or --resume false to start anew"

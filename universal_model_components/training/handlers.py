@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ignite handlers of a training run: its alarms, its early stop, its progress and its panels.
-
-Configs name the record of losses (`loss_record`) and the models that are kept (`best_model`) by this module too.
+"""Ignite handlers of a training run: its alarms, its early stop and its progress.
 
 What a run must remember over a restart has a `state_dict`, and is named in `checkpoints.TrainingCheckpoint`'s objects.
 Files are written by rank 0 alone, beside and then renamed.
@@ -12,7 +10,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
@@ -20,9 +17,6 @@ import torch
 from ignite.engine import Events
 from ignite.handlers import EarlyStopping, ProgressBar
 
-from .best_model import BestModel as BestModel  # named as handlers.BestModel in configs
-from .best_model import LastModel as LastModel
-from .loss_record import LossRecorder as LossRecorder
 from .loss_record import learning_rates, loss_values
 from .run import pass_on_errors
 
@@ -158,31 +152,3 @@ class Progress:
         """Show the progress of `engine`, on rank 0."""
         if idist.get_rank() == 0:
             ProgressBar(persist=True, desc=self.name).attach(engine, output_transform=loss_values)
-
-
-class RestorationPanels:
-    """Draw the first cubes of the validation set, corrupted and restored, every few epochs.
-
-    Args:
-        folder: where `epoch_0001.png` … go.
-        draw: (original, corrupted, restored, file) → None, tensors (B, C, H, W, D) in [0, 1].
-        interval: epochs between panels; 0 is off.
-    """
-
-    def __init__(self, folder: str, draw: Callable[..., Any], interval: int = 1) -> None:
-        self.folder, self.draw, self.interval = Path(folder), draw, interval
-
-    def attach(self, engine: Any) -> None:
-        """Draw the first batch of each of `engine`'s epochs that are due."""
-        if self.interval > 0 and idist.get_rank() == 0:
-            engine.add_event_handler(Events.ITERATION_COMPLETED, self)
-
-    def __call__(self, engine: Any) -> None:
-        """Draw the batch that the evaluator has just finished, when it is the epoch's first."""
-        if engine.state.iteration != 1 or engine.state.epoch % self.interval:
-            return
-        output = engine.state.output
-        restored = torch.sigmoid(output["pred"]["restoration"].float())
-        self.folder.mkdir(parents=True, exist_ok=True)
-        file = self.folder / f"epoch_{engine.state.epoch:04d}.png"
-        self.draw(output["label"]["restoration"].cpu(), output["image"].cpu(), restored.cpu(), file)

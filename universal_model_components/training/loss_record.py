@@ -42,12 +42,13 @@ class LossRecorder:
     Attach it to the trainer after the validation handler, so that the row has the epoch's validation metrics.
 
     Args:
-        file: the CSV; columns epoch, step, seconds, lr or lr_<part>, loss, loss_<part>, and both engines' metrics.
+        output_dir: where losses.csv goes; columns epoch, step, seconds, lr or lr_<part>, loss, loss_<part>, and both
+            engines' metrics.
         validator: the engine whose metrics are added, or None.
     """
 
-    def __init__(self, file: str, validator: Any = None) -> None:
-        self.file = Path(file)
+    def __init__(self, output_dir: str, validator: Any = None) -> None:
+        self.file = Path(output_dir) / "losses.csv"
         self.validator = validator
         self.rows: list[dict[str, float]] = []
         self.sums: dict[str, float] = {}

@@ -10,6 +10,8 @@ from ignite.engine import Events
 from monai.engines import Trainer
 from torch import nn
 
+from ..utils.settings import to_bool
+
 
 def run_training(trainer: Trainer, val_interval: int = 1) -> None:
     """Run a trainer.
@@ -32,10 +34,10 @@ def _raise(engine: Any, error: BaseException) -> None:
 
 
 def place_network(
-    network: nn.Module, device: torch.device, channels_last: bool = False, compile: bool = False
+    network: nn.Module, device: torch.device, channels_last: bool | str = False, compile: bool | str = False
 ) -> nn.Module:
     """Move a network to its device, optionally in channels-last memory format and compiled; parameters stay shared."""
     network = network.to(device)
-    if channels_last:
+    if to_bool(channels_last, "channels_last"):
         network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    return torch.compile(network) if compile else network  # type: ignore[return-value]
+    return torch.compile(network) if to_bool(compile, "compile") else network  # type: ignore[return-value]

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+
 
 def to_bool(value: Any, key: str) -> bool:
     """Read a boolean setting.
@@ -22,9 +24,9 @@ def to_bool(value: Any, key: str) -> bool:
         ValueError: when the value is none of these.
     """
     text = str(value).strip().lower()
-    if text in ("true", "yes", "on", "1"):
+    if text in TRUE:
         return True
-    if text in ("false", "no", "off", "0"):
+    if text in FALSE:
         return False
     raise ValueError(f"{key}: {value!r} is not a boolean: give true or false")
 
@@ -32,6 +34,12 @@ def to_bool(value: Any, key: str) -> bool:
 def to_optional(value: Any) -> Any:
     """Return None for None, "null", "none" and "", any other value as it is (`--groups null` arrives as a string)."""
     return None if isinstance(value, str) and value.strip().lower() in ("", "null", "none") else value
+
+
+def plain(value: Any) -> Any:
+    """Return True for "true", "yes" and "on", False for their opposites, None for "null", any other value as it is."""
+    word = value.strip().lower() if isinstance(value, str) else ""
+    return word in TRUE if word in (TRUE + FALSE) and not word.isdigit() else to_optional(value)
 
 
 def by_modality(value: Any, modalities: Sequence[str], key: str) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def load_pretrained(
         minimum_coverage: the least share, 0 to 1, of each part's values (weights and running statistics) that must be
             loaded: one number for all parts, or a mapping for those that count, such as {"encoder": 1.0}.
         new_heads: parts or layers that stay as they were initialized.
-        recipe: this run's spacing, intensity_range and intensity_scale; others than the provenance's warn in one line.
+        recipe: this run's settings; those of `provenance.RECIPE` that are not the provenance's warn in one line.
 
     Returns:
         The coverage that was printed; None when starting from scratch.
@@ -210,7 +210,7 @@ def check_weights(network: nn.Module, file: str | Path, recipe: Mapping[str, Any
     Args:
         network: what they are for; left as it is.
         file: see `read_weights`.
-        recipe: how this run prepares its images, see `load_pretrained`: another one than in training is a warning.
+        recipe: settings of this run, see `load_pretrained`.
 
     Raises:
         FileNotFoundError, ValueError: as `read_weights`; ValueError also when names or shapes differ. Each is one line.

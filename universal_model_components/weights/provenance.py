@@ -21,47 +21,53 @@ from torch import Tensor
 
 from .. import __version__
 from ..utils.files import write_atomically, write_json
-from ..utils.settings import to_optional
+from ..utils.settings import plain, to_optional
 
 AXES = "RAS"  # voxel indices grow to the right, to the front and upwards
 RECIPE = ("spacing", "intensity_range", "intensity_scale", "foreground_crop")  # settings: how scans are normalized
+OF_PRETRAINING = ("seed", "alpha", "beta")  # settings that a pre-training's provenance states as they are
+OF_A_TASK = ("features", *RECIPE, "patch_size", "seed", "label_fraction", "augmentation")  # likewise, a target task's
 BATCH_STATISTICS = "batch statistics, in evaluation too"
 RUNNING_STATISTICS = "running statistics in evaluation"
 
 
-def pretraining_provenance(
-    index: Mapping[str, Any],
-    features: Sequence[int],
-    modalities: Sequence[str],
-    corruption: Any,
-    seed: int,
-    **more: Any,
-) -> dict[str, Any]:
+def pretraining_provenance(index: Mapping[str, Any], corruption: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Describe a pre-training, as far as it is known before it starts.
 
     Args:
         index: what store.json holds: the recipe, the sets and the cases of each split.
-        features: widths of the encoder's levels.
-        modalities: the ones trained on, in the order of their labels.
         corruption: the object that corrupts; its numbers are its settings.
-        seed: of the training.
-        more: further settings, such as alpha and beta.
+        settings: of the run, with features, modalities in the order of their labels, and those of `OF_PRETRAINING`.
     """
-    recipe = index["recipe"]
-    settings = {name: value for name, value in vars(corruption).items() if isinstance(value, (int, float, str))}
+    recipe, modalities = index["recipe"], settings["modalities"]
+    probabilities = {name: value for name, value in vars(corruption).items() if isinstance(value, (int, float, str))}
     return {
         "method": "Universal Model pre-training",
-        "features": [int(width) for width in features],
+        "features": [int(width) for width in settings["features"]],
         "axes": AXES,
         "spacing": list(recipe["spacing"]),
         "patch_size": list(recipe["patch_size"]),
         "intensity_range": {name: recipe["intensity_range"][name] for name in modalities},
         "intensity_scale": {name: recipe["intensity_scale"][name] for name in modalities},
         "recipe": dict(recipe),
-        "corruption": settings,
+        "corruption": probabilities,
         "data": _data_sets(index, modalities),
-        "seed": int(seed),
-        **more,
+        **{name: settings[name] for name in OF_PRETRAINING if name in settings},
+    }
+
+
+def task_provenance(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe the training of a target task, as far as it is known before it starts.
+
+    Args:
+        settings: of the run; those of `OF_A_TASK` are stated, and the file of its pretrained_weights.
+    """
+    start = to_optional(settings.get("pretrained_weights"))
+    return {
+        "method": "Universal Model target task",
+        "axes": AXES,
+        **{name: plain(settings[name]) for name in OF_A_TASK if name in settings},
+        "pretrained_weights": None if start is None else str(start),
     }
 
 
@@ -175,4 +181,4 @@ def _agree(there: Any, here: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    return [float(item) for item in value] if isinstance(value, (list, tuple)) else to_optional(value)
+    return [float(item) for item in value] if isinstance(value, (list, tuple)) else plain(value)

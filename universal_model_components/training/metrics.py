@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the metrics of a validation are computed from its output, compared, and read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+
+def logits_and_targets(part: str) -> Callable[[Mapping[str, Any]], tuple[Tensor, Tensor]]:
+    """Return an `output_transform` for pre-training's validation: the logits and the targets of one part.
+
+    Args:
+        part: "restoration", "modality" or "scale".
+    """
+
+    def transform(output: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+        return output["pred"][part], output["label"][part]
+
+    return transform
+
+
+def read_metric(name: str) -> Callable[[Any], float]:
+    """Return a `step_transform` for `LrScheduleHandler` on a validator: the value of one of its metrics."""
+
+    def transform(engine: Any) -> float:
+        return engine.state.metrics[name]
+
+    return transform
+
+
+def lower_is_better(current: float, best: float) -> bool:
+    """Compare a loss with the best so far; a `metric_cmp_fn` of MONAI's evaluators."""
+    return current < best
+
+
+def at_least_as_good(current: float, best: float) -> bool:
+    """Compare a score with the best so far; of equal ones the latest wins, because it was trained longer."""
+    return not current < best
