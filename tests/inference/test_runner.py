@@ -17,8 +17,8 @@ from universal_model_components.imaging.geometry import resample_to_affine
 from universal_model_components.imaging.transforms import BackToScand, LoadScand
 from universal_model_components.inference.inputs import list_scans
 from universal_model_components.inference.runner import ScanLoader
-from universal_model_components.method.heads import pool_levels
 from universal_model_components.method.models import UniversalModel
+from universal_model_components.utils.pooling import pool_levels
 from universal_model_components.weights.loading import check_weights, load_weights
 
 FEATURES = [4, 8, 16, 32]

@@ -11,6 +11,7 @@ import pytest
 from scan_files import SMALL, Barrier, body, make_dataset, write_datalist, write_scan
 from stores import content
 
+from universal_model_components.cubes import preparation
 from universal_model_components.cubes.preparation import prepare_cubes
 from universal_model_components.utils import cluster
 
@@ -26,7 +27,7 @@ def local_cluster():
 
 def process_numbers(address):
     with cluster.connect(address) as client:
-        client.run(cluster._look, ".")  # imports, so that what follows sees work and nothing else
+        client.run(cluster._look, ".", preparation._version)  # imports, so that what follows sees work and nothing else
         return client.run(os.getpid)
 
 
@@ -83,7 +84,7 @@ def test_a_plan_counts_the_clusters_threads(local_cluster, tmp_path, capsys):
 
 def test_a_scan_at_which_every_worker_dies_is_skipped_and_named(local_cluster, tmp_path):
     calls = [(name,) for name in ("a", "deadly", "b")]
-    results = cluster.run_on_cluster(_die, calls, local_cluster.scheduler_address, tmp_path, lambda *lost: lost)
+    results = cluster.run_on_cluster(_die, calls, local_cluster.scheduler_address, tmp_path, lambda *lost: lost, str)
     assert sorted(results, key=str) == sorted(
         ["A", "B", (("deadly",), "its worker died, and so did those that tried again: out of memory?")], key=str
     )
@@ -99,10 +100,10 @@ def test_what_is_wrong_with_a_cluster_is_named(local_cluster, tmp_path, monkeypa
     address = local_cluster.scheduler_address
     missing = str(tmp_path / "missing")
     with pytest.raises(ValueError, match=r"scheduler: worker .* sees no folder .*missing: put it on a shared"):
-        list(cluster.run_on_cluster(str, [], address, missing, tuple))
-    monkeypatch.setattr(cluster, "__version__", "0.0.0")
+        list(cluster.run_on_cluster(str, [], address, missing, tuple, preparation._version))
+    monkeypatch.setattr(preparation, "__version__", "0.0.0")
     with pytest.raises(ValueError, match=r"scheduler: worker .* has version .*, here is 0\.0\.0 .*: install the same"):
-        list(cluster.run_on_cluster(str, [], address, tmp_path, tuple))
+        list(cluster.run_on_cluster(str, [], address, tmp_path, tuple, preparation._version))
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.2)
     write_scan(tmp_path / "scans/ct/a.nii", body())
     for wrong in ("tcp://127.0.0.1:9", "nonsense://x"):

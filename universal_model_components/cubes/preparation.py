@@ -9,16 +9,16 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
 
+from .. import __version__
 from ..datalists.reader import SPLITS
 from ..datalists.sources import Source, read_sources
-from ..evaluation.store_report import write_store_report
 from ..imaging.hdf5 import case_file
 from ..utils.cluster import cluster_threads, run_on_cluster
 from ..utils.files import remove_orphans, write_json
@@ -26,7 +26,7 @@ from ..utils.parallel import run_parallel, usable_cores
 from ..utils.settings import to_bool, to_optional
 from .cases import prepare_case, skipped
 from .planning import count_table, print_plan
-from .recipe import SCALES, Recipe, make_recipe
+from .recipe import RECIPE_VERSION, SCALES, Recipe, make_recipe
 from .store import close_store, open_store
 
 
@@ -43,6 +43,7 @@ def prepare_cubes(
     strict: bool | str = False,
     plan: bool | str = False,
     default_dir: str | None = None,
+    report: Callable[[str], Path] | None = None,
 ) -> dict[str, Any]:
     """Fill a store of cubes from a folder of scans, or from datalists; the whole of prepare.json.
 
@@ -62,6 +63,7 @@ def prepare_cubes(
         strict: exit non-zero when anything at all was wrong (after the good scans were prepared).
         plan: print what would be made, and write nothing.
         default_dir: a `dataset_dir` that nobody chose: a datalist's own `root` goes before it.
+        report: writes a page about the finished store, such as `write_store_report`; None writes none.
 
     Returns:
         What was also written to store.json.
@@ -92,9 +94,10 @@ def prepare_cubes(
         _write_drawn(cube_store, sources)
         index = _index(sources, results, problems)
         close_store(cube_store, index)
-        page = write_store_report(cube_store)
+        page = report(cube_store) if report else None
     _report(index, results, cube_store, made)
-    print(f"report: {page}")
+    if page:
+        print(f"report: {page}")
     _check_enough(index, modalities, strict, validation_fraction)
     return index
 
@@ -141,8 +144,13 @@ def _work(
     store = os.path.abspath(cube_store)
     calls = [({**case, "file": os.path.abspath(case["file"])}, recipe, store) for case in cases]
     return run_on_cluster(
-        prepare_case, calls, scheduler, store, lambda call, why: skipped(call[0], f"{call[0]['file']}: {why}")
+        prepare_case, calls, scheduler, store, lambda call, why: skipped(call[0], f"{call[0]['file']}: {why}"), _version
     )
+
+
+def _version() -> str:
+    """Name what must be the same wherever cases are prepared."""
+    return f"{__version__} (recipe {RECIPE_VERSION})"
 
 
 def _run(work: Iterator[dict[str, Any]], total: int, problems: list[str]) -> list[dict[str, Any]]:

@@ -52,7 +52,7 @@ class RestorationEvaluation:
         panel_cubes: cubes in a panel.
         seed: of the choice of cubes for probes and panels.
         split: name of the held-out split, for the report.
-        draw: draws a panel, such as `pictures.draw_panel`; None draws nothing.
+        draw: draws a panel, such as `figures.draw_panel`; None draws nothing.
 
     Raises:
         SystemExit: on `run`, with one line, when the weights are missing or do not fit, the model's output is not

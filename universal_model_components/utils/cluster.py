@@ -14,9 +14,6 @@ from typing import Any
 
 import torch
 
-from .. import __version__
-from ..cubes.recipe import RECIPE_VERSION
-
 CONNECT_SECONDS = 20
 
 
@@ -59,6 +56,7 @@ def run_on_cluster(
     address: str,
     folder: str | Path,
     lost: Callable[[tuple, str], Any],
+    version: Callable[[], str],
 ) -> Iterator[Any]:
     """Yield `function(*a)` for each a, in the order in which they finish.
 
@@ -69,6 +67,7 @@ def run_on_cluster(
         folder: that every worker must see.
         lost: makes the result of a call at which one worker after the other died (Dask's `allowed-failures`), from the
             call and the reason.
+        version: importable by name; what it returns must be the same here and on every worker.
 
     Raises:
         ChildProcessError: when the scheduler is lost.
@@ -78,7 +77,7 @@ def run_on_cluster(
     with connect(address) as client:
         from distributed import KilledWorker, as_completed
 
-        _check_workers(client, str(folder))
+        _check_workers(client, str(folder), version)
         # One list for each parameter; `pure=False`, as equal calls are not to share one result.
         futures = client.map(_call, [function] * len(arguments), arguments, pure=False, batch_size=1000)
         calls = dict(zip(futures, arguments, strict=True))
@@ -100,21 +99,20 @@ def _call(function: Callable[..., Any], arguments: tuple) -> Any:
     return function(*arguments)
 
 
-def _look(folder: str) -> tuple[str, int, bool]:
-    return __version__, RECIPE_VERSION, Path(folder).is_dir()
+def _look(folder: str, version: Callable[[], str]) -> tuple[str, bool]:
+    return version(), Path(folder).is_dir()
 
 
-def _check_workers(client: Any, folder: str) -> None:
-    """Ask every worker that is there for its version of this package, and whether it sees the folder."""
+def _check_workers(client: Any, folder: str, version: Callable[[], str]) -> None:
+    """Ask every worker that is there for its version, and whether it sees the folder."""
     if not client.nthreads():
         print("scheduler: no worker yet, waiting for one: start `dask worker ADDRESS`", flush=True)
         client.wait_for_workers(1)
-    for worker, answer in client.run(_look, folder, on_error="return").items():
+    for worker, answer in client.run(_look, folder, version, on_error="return").items():
         if isinstance(answer, BaseException):
             raise ValueError(f"scheduler: worker {worker}: {type(answer).__name__}: {answer}: install this package")
-        version, recipe_version, seen = answer
-        if (version, recipe_version) != (__version__, RECIPE_VERSION):
-            there, here = f"{version} (recipe {recipe_version})", f"{__version__} (recipe {RECIPE_VERSION})"
+        there, seen = answer
+        if there != (here := version()):
             raise ValueError(f"scheduler: worker {worker} has version {there}, here is {here}: install the same one")
         if not seen:
             raise ValueError(f"scheduler: worker {worker} sees no folder {folder}: put it on a shared file system")
