@@ -70,6 +70,8 @@ def test_run_from_a_foreign_directory(config, tmp_path):
     assert result.stderr.strip().splitlines()[-1] == "prepare: 1 problems, listed above, and strict is true: mend them"
     assert f"wrong: {scans / 'ct' / 'broken.nii'}: unreadable or truncated" in result.stdout
     assert not os.listdir(away)
+    assert f"report: {tmp_path / 'cubes' / 'report.html'}" in result.stdout
+    assert (tmp_path / "cubes" / "report.html").is_file()
     records = case_records(tmp_path / "cubes", "training", ["ct", "mri"])
     dataset = CubeDataset(records, SMALL["patch_size"])
     assert {record["modality"] for record in records} == {"ct", "mri"}

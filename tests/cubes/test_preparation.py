@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -20,7 +21,7 @@ from universal_model_components.cubes.case_file import read_attributes
 from universal_model_components.cubes.cases import prepare_case
 from universal_model_components.cubes.preparation import prepare_cubes
 from universal_model_components.cubes.recipe import Recipe, make_recipe
-from universal_model_components.cubes.store import CubeDataset, case_records
+from universal_model_components.cubes.store import CubeDataset, case_records, read_index
 from universal_model_components.imaging.errors import problem_of
 from universal_model_components.imaging.hdf5 import LEVELS, case_file
 from universal_model_components.imaging.normalization import load_scan
@@ -44,6 +45,21 @@ def prepared(dataset, tmp_path_factory):
     store = tmp_path_factory.mktemp("store") / "cubes"
     run(dataset, store)
     return store
+
+
+def test_the_report_is_whoever_is_named_to_write_it(dataset, prepared, tmp_path, capsys):
+    seen = []
+
+    def report(store: str) -> Path:
+        seen.append((store, sorted(read_index(store)["splits"])))  # the store is finished by then
+        return tmp_path / "page.html"
+
+    run(dataset, prepared, report=report)
+    assert seen == [(str(prepared), ["training", "validation"])]
+    assert f"report: {tmp_path / 'page.html'}\n" in capsys.readouterr().out
+    run(dataset, prepared)
+    assert "report: " not in capsys.readouterr().out
+    assert not list(prepared.glob("*.html"))
 
 
 def test_every_scan_becomes_cubes(prepared):

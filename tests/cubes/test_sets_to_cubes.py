@@ -16,6 +16,7 @@ from universal_model_components.datalists.public.brats2018 import brats2018
 from universal_model_components.datalists.public.lits2017 import lits2017
 from universal_model_components.datalists.public.luna2016 import luna2016
 from universal_model_components.datalists.public.msd_heart import msd_heart
+from universal_model_components.evaluation.store_report import write_store_report
 from universal_model_components.evaluation.table_one import TABLE_ONE
 from universal_model_components.imaging.hdf5 import case_file
 from universal_model_components.imaging.scan_files import content_hash
@@ -46,7 +47,9 @@ def test_from_the_folders_of_four_sets_to_one_store(lists, tmp_path, capsys):
     scan = lists["lits2017"].parent / "lits2017" / bad["image"]
     scan.write_bytes(scan.read_bytes()[:400])
     files, recipe = [str(file) for file in lists.values()], {**SMALL, "minimum_crop": 2}
-    index = prepare_cubes(None, str(tmp_path / "cubes"), recipe=recipe, datalist=files, num_workers=0)
+    index = prepare_cubes(
+        None, str(tmp_path / "cubes"), recipe=recipe, datalist=files, num_workers=0, report=write_store_report
+    )
     assert [line.split(":")[0] for line in index["problems"]] == [str(scan)]
     assert f"wrong: {scan}: unreadable or truncated" in capsys.readouterr().out
     made = {case["case"]: case for split in index["splits"].values() for case in split}

@@ -33,7 +33,9 @@ def store(tmp_path_factory):
     (folder / "own_scans").mkdir()
     mri = write_list(folder, "own", "mri")
     (folder / "own_scans/volume-0.nii").write_text("<no image>")
-    prepare_cubes(None, str(folder / "cubes"), recipe=SMALL, datalist=[ct, mri], num_workers=0)
+    prepare_cubes(
+        None, str(folder / "cubes"), recipe=SMALL, datalist=[ct, mri], num_workers=0, report=write_store_report
+    )
     return folder / "cubes"
 
 
@@ -77,7 +79,7 @@ def test_histograms_travel_with_the_cases_and_the_page_is_the_same_for_kept_ones
     before = (store / "report.html").read_text()
     (store / "report.html").unlink()
     lists = [str(store.parent / f"{name}.json") for name in ("lits2017", "own")]
-    prepare_cubes(None, str(store), recipe=SMALL, datalist=lists, num_workers=0)
+    prepare_cubes(None, str(store), recipe=SMALL, datalist=lists, num_workers=0, report=write_store_report)
     assert (store / "report.html").read_text() == before
 
 

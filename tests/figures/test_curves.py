@@ -8,8 +8,9 @@ from pathlib import Path
 
 import matplotlib.image
 from ignite.engine import Engine
+from svg import texts
 
-from universal_model_components.figures.curves import MetricCurves, read_rows
+from universal_model_components.figures.curves import MetricCurves, draw_losses, read_rows
 
 
 def test_rows_with_empty_cells(tmp_path: Path):
@@ -33,3 +34,22 @@ def test_curves_follow_the_file(tmp_path: Path):
         drawn.append(matplotlib.image.imread(picture))
     assert drawn[0].shape == drawn[1].shape
     assert (drawn[0] != drawn[1]).any()
+
+
+def test_loss_curves_leave_out_what_is_absent() -> None:
+    rows = [
+        {"epoch": e, "loss_restoration": 0.1 / e, "loss_modality": 0.7, "loss_scale": float("nan")} for e in (1, 2, 3)
+    ]
+    svg = draw_losses(rows, {"corrupted input": 0.09})
+    words = texts(svg)
+    assert "training" in words
+    assert "corrupted input" in words
+    assert "modality" in words
+    assert "validation" not in words
+    assert "scale" not in words
+    assert "currentColor" in svg
+    assert draw_losses(rows, {"corrupted input": 0.09}) == svg  # the same input, the same drawing
+
+
+def test_loss_curves_survive_nothing_to_draw() -> None:
+    assert "<svg" in draw_losses([{"epoch": 1, "loss_restoration": float("nan")}])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from universal_model_components.figures.pictures import draw_panel
+from universal_model_components.figures.panels import draw_panel
 from universal_model_components.figures.report import write_report
 from universal_model_components.figures.sections import better
 

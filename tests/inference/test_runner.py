@@ -17,8 +17,8 @@ from user_errors import raises_user_error
 from universal_model_components.imaging.transforms import NormalizeScand, ReadScand, ToOriginalSpaced
 from universal_model_components.inference.inputs import list_scans
 from universal_model_components.inference.runner import ScanLoader
-from universal_model_components.method.heads import pool_levels
 from universal_model_components.method.models import UniversalModel
+from universal_model_components.utils.pooling import pool_levels
 from universal_model_components.weights.loading import check_weights, load_weights
 from universal_model_components.weights.provenance import complete, write_weights
 

@@ -15,14 +15,9 @@ import pytest
 from luna import write_datalist, write_luna16
 from task_bundles import write_segmentation_data
 
-from universal_model_components.tasks.checks import (
-    ERROR,
-    FINE,
-    WARNING,
-    check_candidates,
-    check_cases,
-    check_datalist,
-)
+from universal_model_components.tasks.checks import check_cases, check_datalist
+from universal_model_components.tasks.classification_checks import check_candidates
+from universal_model_components.tasks.findings import ERROR, FINE, WARNING
 
 BTS = "brats_mri_whole_tumor_segmentation"
 

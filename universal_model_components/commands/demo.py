@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..cubes.store import read_index
-from ..figures.pictures import draw_scans
+from ..figures.panels import draw_scans
 from ..figures.report import write_report
 from ..phantom import write_phantoms
 

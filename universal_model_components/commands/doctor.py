@@ -20,7 +20,9 @@ from torch import nn
 
 from ..imaging.reading import read_header
 from ..imaging.resampling import resampled_shape
-from ..tasks.checks import ERROR, FINE, WARNING, Finding, check_candidates, check_datalist
+from ..tasks.checks import check_datalist
+from ..tasks.classification_checks import check_candidates
+from ..tasks.findings import ERROR, FINE, WARNING, Finding
 from ..tasks.segmentation_data import read_cases
 from ..tasks.settings import check_settings
 from ..utils.errors import user_error

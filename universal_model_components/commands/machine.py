@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import torch
 
-from ..tasks.checks import ERROR, FINE, WARNING, Finding
+from ..tasks.findings import ERROR, FINE, WARNING, Finding
 
 BYTES_A_PARAMETER = 2 * (4 + 12)  # model.pt; checkpoint.pt with Adam's two moments; each written beside the old one
 LOGS = 100e6

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..cubes.store import case_records
 from ..datalists.folder import folder_datalist
 from ..imaging.reading import read_grid
-from ..tasks.checks import ERROR, FINE, NEEDED, WARNING, Finding
+from ..tasks.findings import ERROR, FINE, NEEDED, WARNING, Finding
 
 
 def check_store(cube_store: str | Path, modalities: Sequence[str]) -> Iterator[Finding]:

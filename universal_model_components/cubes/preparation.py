@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from tqdm.auto import tqdm
 
 from ..datalists.reader import SPLITS
 from ..datalists.sources import Source, read_sources
-from ..evaluation.store_report import write_store_report
 from ..imaging.hdf5 import case_file
 from ..utils.cluster import cluster_threads, run_on_cluster
 from ..utils.errors import user_error
@@ -44,6 +43,7 @@ def prepare_cubes(
     strict: bool | str = False,
     plan: bool | str = False,
     default_dir: str | None = None,
+    report: Callable[[str], Path] | None = None,
 ) -> dict[str, Any]:
     """Fill a store of cubes from a folder of scans, or from datalists; the whole of prepare.json.
 
@@ -63,6 +63,7 @@ def prepare_cubes(
         strict: exit non-zero when anything at all was wrong (after the good scans were prepared).
         plan: print what would be made, and write nothing.
         default_dir: a `dataset_dir` that nobody chose: a datalist's own `root` goes before it.
+        report: writes a page about the finished store, such as `write_store_report`; None writes none.
 
     Returns:
         What was also written to store.json.
@@ -96,9 +97,10 @@ def prepare_cubes(
         _write_drawn(cube_store, sources)
         index = _index(sources, results, problems)
         close_store(cube_store, index)
-        page = write_store_report(cube_store)
+        page = report(cube_store) if report else None
     _report(index, results, cube_store, made)
-    print(f"report: {page}")
+    if page:
+        print(f"report: {page}")
     _check_enough(index, modalities, strict, validation_fraction)
     return index
 

@@ -14,13 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import balanced_accuracy_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
-from ..method.heads import pool_levels
+from ..utils.pooling import pool_levels
 
 
 @torch.no_grad()
@@ -120,6 +116,11 @@ def linear_probe(
     Shape:
         (N, C), (N,), (M, C), (M,).
     """
+    from sklearn.linear_model import LogisticRegression  # a second
+    from sklearn.metrics import balanced_accuracy_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     probe = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=2000))
     probe.fit(train_features, train_labels)
     return float(balanced_accuracy_score(test_labels, probe.predict(test_features)))

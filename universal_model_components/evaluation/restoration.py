@@ -49,7 +49,7 @@ class RestorationEvaluation:
         panel_cubes: cubes in a panel.
         seed: of the choice of cubes for probes and panels.
         split: name of the held-out split, for the report.
-        draw: draws a panel, such as `pictures.draw_panel`; None draws nothing.
+        draw: draws a panel, such as `figures.panels.draw_panel`; None draws nothing.
         recipe: of the cubes, see `weights.check_weights`.
 
     Raises:

@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of a classifier: ROC curve, confusion matrix, and the cubes that it was most wrong about."""
+"""Charts of a classifier: ROC curve, confusion matrix, and the cubes that it was most wrong about."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from sklearn.metrics import roc_curve
 
-from .pictures import GROUND, INK, ORANGE, SKY, write_png
 from .planes import mosaic, plane_slices
+from .style import GROUND, INK, ORANGE, SKY, new_figure, write_png
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def draw_roc(rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any], file: str | Path, title: str = "") -> None:
@@ -25,6 +26,8 @@ def draw_roc(rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any], file
         file: PNG to write (beside, then renamed).
         title: line at the top.
     """
+    from sklearn.metrics import roc_curve  # half a second
+
     figure, axis = _axes(title or "ROC curve")
     axis.plot([0, 1], [0, 1], color=INK, alpha=0.4, linestyle="--", linewidth=1, label="chance")
     axis.set(xlabel="1 − specificity", ylabel="sensitivity", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
@@ -82,7 +85,7 @@ def draw_cubes(cubes: Sequence[np.ndarray], names: Sequence[str], file: str | Pa
         cubes (H, W, D) each, axes (R, A, S).
     """
     rows = -(-len(cubes) // 2)
-    figure = Figure(figsize=(8.4, 3.0 * rows + 0.5), facecolor=GROUND, layout="constrained")
+    figure = new_figure(8.4, 3.0 * rows + 0.5, GROUND)
     axes = figure.subplots(rows, 2, squeeze=False).ravel()
     for axis in axes:
         axis.set_axis_off()
@@ -95,7 +98,7 @@ def draw_cubes(cubes: Sequence[np.ndarray], names: Sequence[str], file: str | Pa
 
 
 def _axes(title: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(5.2, 5.2), facecolor=GROUND, layout="constrained")
+    figure = new_figure(5.2, 5.2, GROUND)
     axis = figure.subplots()
     axis.set_facecolor(GROUND)
     axis.set_title(title, color=INK, fontsize=12, parse_math=False)

@@ -11,12 +11,10 @@ from typing import Any
 import ignite.distributed as idist
 import numpy as np
 from ignite.engine import Events
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from ..imaging.geometry import to_ras
-from .pictures import GROUND, INK, ORANGE, SKY, write_png
 from .planes import plane_slices
+from .style import GROUND, INK, ORANGE, SKY, new_figure, sample_line, write_png
 
 REFERENCE, PREDICTION = SKY, ORANGE  # apart for any kind of color vision, and from the gray of the scan
 
@@ -65,11 +63,11 @@ def draw_overlays(rows: Sequence[Overlay], file: str | Path) -> Path:
     Raises:
         OSError: when the file cannot be written; the message names it.
     """
-    figure = Figure(figsize=(9.6, 3.3 * len(rows) + 0.3), facecolor=GROUND, layout="constrained")
+    figure = new_figure(9.6, 3.3 * len(rows) + 0.3, GROUND)
     parts = figure.subfigures(len(rows), 1, squeeze=False, facecolor=GROUND)[:, 0]
     for part, row in zip(parts, rows, strict=True):
         _draw_row(part, row)
-    lines = [Line2D([], [], color=REFERENCE), Line2D([], [], color=PREDICTION, linestyle="--")]
+    lines = [sample_line(REFERENCE), sample_line(PREDICTION, dashed=True)]
     names = ["reference", "prediction"]
     figure.legend(lines, names, loc="outside lower center", ncols=2, frameon=False, labelcolor=INK, fontsize=9)
     return write_png(figure, file)

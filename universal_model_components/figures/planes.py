@@ -22,7 +22,7 @@ def plane_slices(volume: np.ndarray, at: Sequence[int]) -> list[np.ndarray]:
     return [volume[::-1, :, z].T, volume[::-1, y, :].T, volume[x].T]
 
 
-def telling_voxel(original: np.ndarray, corrupted: np.ndarray) -> tuple[int, int, int]:
+def informative_voxel(original: np.ndarray, corrupted: np.ndarray) -> tuple[int, int, int]:
     """The voxel whose planes show a corruption best: along each axis, where most changed and there is most to see.
 
     The middle is kept along an axis on which it does half as well as the best plane, because the middle is what a

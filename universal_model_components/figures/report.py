@@ -44,7 +44,7 @@ def write_report(
         title: of the page.
         timings: what ran: (step, command, seconds).
         versions: of the software, by name; those in `evaluation.json` when absent.
-        scans: PNG that shows the scans, see `pictures.draw_scans`.
+        scans: PNG that shows the scans, see `panels.draw_scans`.
         note: text under the introduction, for example where the scans come from.
 
     Raises:

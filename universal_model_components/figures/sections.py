@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from . import page as html
-from .pictures import draw_errors, draw_losses
+from .bars import draw_errors
+from .curves import draw_losses
 
 # name in the files → heading, what it does to a cube
 KINDS = {

@@ -15,8 +15,8 @@ from monai.engines.utils import IterationEvents
 from monai.transforms import MapTransform
 from torch import Tensor, nn
 
-from ..method.heads import pool_levels
 from ..utils.files import write_atomically
+from ..utils.pooling import pool_levels
 
 POOLING = "mean over the voxels of a window, then over windows"
 

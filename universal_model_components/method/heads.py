@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from .unet import FEATURES, ConvBlock
 
@@ -96,15 +96,3 @@ class ModalityDiscriminator(nn.Module):
                 x = torch.cat([x, pooled_levels[depth]], dim=1)
             x = self.pool(stage(x))  # (B, widths[depth], H/2^(depth + 1), ...)
         return self.classifier(x)
-
-
-def pool_levels(levels: Sequence[Tensor]) -> list[Tensor]:
-    """Average the features of every level over the cube.
-
-    Args:
-        levels: the encoder's outputs, finest first.
-
-    Shape:
-        list of (B, C_i, H_i, W_i, D_i) → list of (B, C_i), float32.
-    """
-    return [level.float().mean(dim=(2, 3, 4)) for level in levels]

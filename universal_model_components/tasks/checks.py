@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,32 +21,11 @@ from ..imaging.errors import ScanError
 from ..imaging.labels import Labels
 from ..imaging.normalization import make_scan
 from ..imaging.reading import read_grid, read_scan
-from ..imaging.scan_files import find_scans, stem
 from ..utils.settings import to_optional
-from .candidates import check_inside, read_candidates
-from .classification_data import CLASSES, check_classes, sample_labels
+from .findings import ERROR, FINE, NEEDED, WARNING, Finding
 from .segmentation_data import check_entry
 
 logger = logging.getLogger(__name__)
-
-ERROR, WARNING, FINE = "error", "warning", "ok"
-NEEDED = ("training", "validation")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line about a set-up.
-
-    Args:
-        level: "error" where it would stop a training, "warning", or "ok".
-        message: one line: the file or the key, what was found, what to do.
-    """
-
-    level: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.level}: {self.message}"
 
 
 def check_datalist(
@@ -87,7 +65,10 @@ def check_datalist(
         found: list[str] = []
         cases = list(_good_cases(datalist, dataset_dir, split, entries, segmentation, found))
         groups[split] = {str(case.get("group", case["case"])) for case in cases}
-        found += _check_classes(datalist, split, cases) if cases and not segmentation else []
+        if cases and not segmentation:
+            from .classification_checks import missing_classes
+
+            found += missing_classes(datalist, split, cases)
         findings += [Finding(level, message) for message in found]
         if not entries and split in NEEDED:
             findings.append(_none_there(datalist, split, segmentation))
@@ -125,25 +106,6 @@ def check_cases(datalist: str | Path, *arguments: Any, **settings: Any) -> None:
         raise ValueError(f"{errors[0]}{more}")
 
 
-def check_candidates(file: str | Path, dataset_dir: str | Path) -> Iterator[Finding]:
-    """Check a CSV of candidates: its columns and values, a scan for each series, each candidate inside its scan."""
-    try:
-        listed = read_candidates(file)
-        scans = {Path(stem(scan.name)).name: scan for scan in find_scans(Path(dataset_dir))}
-        unknown = [series for series in listed if series not in scans]
-        if unknown:
-            text = f"{len(unknown)} of {len(listed)} series have no scan below {dataset_dir}, first {unknown[0]}"
-            yield Finding(ERROR if len(unknown) == len(listed) else WARNING, f"candidates: {file}: {text}")
-        for series in (name for name in listed if name in scans):
-            shape, affine = read_grid(scans[series])
-            check_inside({"image": str(scans[series]), "candidates": listed[series]}, affine, shape)
-        yield Finding(
-            FINE, f"candidates: {sum(map(len, listed.values()))} candidates of {len(listed)} series in {file}"
-        )
-    except ValueError as error:
-        yield Finding(ERROR, str(error))
-
-
 def _good_cases(
     datalist: str | Path,
     dataset_dir: str | Path,
@@ -153,7 +115,11 @@ def _good_cases(
     found: list[str],
 ) -> Iterator[dict[str, Any]]:
     """Yield the cases that can be used, and append what is wrong with the others."""
-    keys = ("image", "label") if segmentation else ("image",)
+    keys, check_label = ("image", "label") if segmentation else ("image",), _check_mask
+    if not segmentation:  # imported here: a segmentation's training needs no candidates
+        from .classification_checks import check_samples
+
+        check_label = check_samples
     seen: set[str] = set()
     for number, entry in enumerate(tqdm(entries, f"headers, {split}", disable=len(entries) < 50)):
         where = f"datalist: {datalist}: {split}[{number}]"
@@ -162,27 +128,17 @@ def _good_cases(
             if case["case"] in seen:
                 raise ValueError(f"{where}: case {case['case']!r} is twice in {split!r}: remove or rename one")
             seen.add(case["case"])
-            if segmentation and not isinstance(case["label"], str):
-                raise ValueError(f"{where}: label is {case['label']!r}, expected the path of a mask")
-            if not segmentation:
-                check_classes(case, where)
-            shape, affine = read_grid(case["image"])
-            if "candidates" in case:
-                check_inside(case, affine, shape)
+            check_label(case, where)
         except ValueError as error:
             found.append(str(error))
         else:
             yield case
 
 
-def _check_classes(datalist: str | Path, split: str, cases: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    labels = sample_labels(cases)
-    for label, name in ((1, "positives"), (0, "negatives"))[:CLASSES]:
-        if not (labels == label).any():
-            yield (
-                f"datalist: {datalist}: zero {name} (class {label}) among the {len(labels)} samples of {split!r}: both "
-                "classes are needed to train, and for an AUC: add some, or split otherwise"
-            )
+def _check_mask(case: Mapping[str, Any], where: str) -> None:
+    if not isinstance(case["label"], str):
+        raise ValueError(f"{where}: label is {case['label']!r}, expected the path of a mask")
+    read_grid(case["image"])
 
 
 def _check_leaks(datalist: str | Path, groups: Mapping[str, set[str]]) -> Iterator[Finding]:

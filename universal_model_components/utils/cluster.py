@@ -86,7 +86,7 @@ def run_on_cluster(
             call, error = calls.pop(future), result[1] if future.status == "error" else result
             if isinstance(error, KilledWorker):
                 yield lost(call, "its worker died, and so did those that tried again: out of memory?")
-            elif future.status == "canceled":
+            elif future.status == "cancelled":
                 raise ChildProcessError(f"scheduler: lost the connection to {address} ({error}): run again to go on")
             elif isinstance(error, BaseException):
                 raise error

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One vector of features for each level of an encoder: what linear probes and other models' classifiers read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+
+def pool_levels(levels: Sequence[Tensor]) -> list[Tensor]:
+    """Average the features of every level over the cube.
+
+    Args:
+        levels: the encoder's outputs, finest first.
+
+    Shape:
+        list of (B, C_i, H_i, W_i, D_i) → list of (B, C_i), float32.
+    """
+    return [level.float().mean(dim=(2, 3, 4)) for level in levels]
