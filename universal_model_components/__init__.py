@@ -55,7 +55,7 @@ _PUBLIC = {
     "training.metrics": "at_least_as_good logits_and_targets lower_is_better read_metric",
     "training.run": "place_network run_training",
     "training.sampling": "BalancedBatchSampler SamplerStep",
-    "utils.errors": "show_user_errors user_error",
+    "utils.errors": "show_user_errors",
     "utils.settings": "to_bool",
     "inference.encoder": "encoder",
     "weights.loading": "load_pretrained load_weights",
