@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 @pytest.fixture
 def generator() -> torch.Generator:
-    """The one seeded source of chance in the tests."""
+    """The one seeded random number generator of the tests."""
     return torch.Generator().manual_seed(20201)
 
 

@@ -105,7 +105,7 @@ def test_everything_is_told(run: Path, tmp_path: Path) -> None:
         "1 min 01 s",
         "1 h 02 min",
         "88 %",
-        "chance is 50 %",
+        "chance level is 50 %",
         "Not run: no <large> cubes.",
         "torch",
         "Missing: all together, non-linear intensity, local shuffling, outer painting",

@@ -1,2 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands `datalist`, `weights`, `doctor` and `demo`: thin, and allowed to import every other package."""
+"""What `python -m universal_model_components COMMAND` runs: `datalist`, `weights`, `doctor`, `demo`.
+
+Each is thin: it reads its arguments, calls the other packages, all of which it may import, and ends a user error in
+one line with a non-zero exit code. `machine` and `pretraining_checks` are parts of `doctor`.
+"""

@@ -2,7 +2,7 @@
 """The command `doctor`: checks a whole set-up and says what a training run would do, without starting anything.
 
 It reads the bundle's own JSON by MONAI's `ConfigParser`, with the same overrides as a run, and works for every bundle:
-what the data are is told by the network that the bundle trains.
+the network that the bundle trains decides how its data are checked.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ def check_disk(folder: str | Path, needed: float, key: str) -> Finding:
     while not place.exists():
         place = place.parent
     if not place.is_dir() or not os.access(place, os.W_OK):
-        return Finding(ERROR, f"{key}: {folder} cannot be written: give another folder, or mend its permissions")
+        return Finding(ERROR, f"{key}: {folder} cannot be written: give another folder, or correct its permissions")
     free = shutil.disk_usage(place).free
     text = f"{key}: {free / 1e9:.1f} GB free at {folder}, about {needed / 1e9:.2f} GB needed"
     return Finding(FINE, text) if free > needed else Finding(ERROR, f"{text}: free some, or give another folder")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `doctor` checks for pre-training: the store of cubes, and the scans that would fill one."""
+"""What pre-training needs, checked by `doctor`: a finished store of cubes, and scans to make one of."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Histograms of intensities: counted while a scan is prepared, from a sample, and drawn by set (paper IV-B.1).
+"""Histograms of intensities: counted while a scan is prepared, from a sample (paper IV-B.1). `figures` draws.
 
 Counts of one scan are on its own axis; to lay scans of one set together, each is spread over a common one.
 """

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Metrics and reports of held-out data: restoration with linear probes, segmentation, classification, the cube store.
+"""What a model has learned, measured: metrics as functions of arrays, and the handlers and runs that report them.
 
-It may import `cubes`, `figures`, `imaging`, `tasks`, `weights` and `utils`.
+`restoration` with `probes` for pre-training, `segmentation` and `classification` for the target tasks, each beside the
+module of its metrics; `store_report` describes a store of cubes next to `table_one`, the paper's Table I. It may import
+`cubes`, `figures`, `imaging`, `tasks`, `weights` and `utils`.
 """

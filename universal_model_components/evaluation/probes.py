@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Linear probes: how much the frozen encoder's features tell of a cube's modality and scale.
+"""Linear probes: how well a cube's modality and scale can be predicted from the frozen encoder's features.
 
 Features of a level are averaged over the cube; a logistic regression on them is trained on cubes of the training cases
 and tested on cubes of other cases. Adversarial learning should lower what the modality probe reads (paper III-B), scale
@@ -74,8 +74,8 @@ def draw_evenly(cases: Sequence[str], count: int, seed: int) -> list[int]:
 def describe_probe(train_labels: np.ndarray, test_labels: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
     """State what a probe's figures must be held against, or why it cannot be run.
 
-    The figures are balanced accuracies (mean recall of the classes), for the classes are rarely of one size; whoever
-    always gives the same answer, or guesses, scores 1/K for K classes in the test set. The share of the largest class,
+    The figures are balanced accuracies (mean recall of the classes), because the classes are rarely of one size; always
+    giving the same answer, or guessing, scores 1/K for K classes in the test set. The share of the largest class,
     `majority`, is what such a constant answer would score in plain accuracy.
 
     Args:

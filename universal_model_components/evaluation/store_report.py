@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page beside a store of cubes: Table I for what was prepared, intensities before and after, what was left out.
+"""The report of a store of cubes: Table I for what was prepared, intensities before and after, what was left out.
 
 Everything on it comes from `store.json` and from the attributes of the cases' files: no scan and no cube is read.
 """
@@ -45,7 +45,7 @@ def write_store_report(cube_store: str | Path) -> Path:
     """
     index = read_index(cube_store)
     if "splits" not in index:
-        raise ValueError(f"cube_store: preparation of {cube_store} has not ended: run prepare.json again, it goes on")
+        raise ValueError(f"cube_store: preparation of {cube_store} has not ended: run prepare.json again, it resumes")
     cases = []
     for split, listed in index["splits"].items():
         for case in listed:

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What people look at: panels, curves, charts, overlays, histograms, and HTML pages.
+"""Pictures, charts and HTML pages.
 
-matplotlib is imported by `style` alone, when something is drawn. It may import `imaging` and `utils`.
+`planes` cuts volumes, `panels` shows cubes and scans, `overlays` masks on scans; `curves`, `bars`, `histograms` and
+`charts` draw numbers; `page` is the look of an HTML page, `sections` and `report` the one about a pre-training. `style`
+holds colors and the only import of matplotlib. It may import `imaging` and `utils`.
 """

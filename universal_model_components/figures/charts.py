@@ -29,7 +29,7 @@ def draw_roc(rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any], file
     from sklearn.metrics import roc_curve  # half a second
 
     figure, axis = _axes(title or "ROC curve")
-    axis.plot([0, 1], [0, 1], color=INK, alpha=0.4, linestyle="--", linewidth=1, label="chance")
+    axis.plot([0, 1], [0, 1], color=INK, alpha=0.4, linestyle="--", linewidth=1, label="chance level")
     axis.set(xlabel="1 − specificity", ylabel="sensitivity", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     if summary["auc"] is None:
         reason = "; ".join(summary["problems"])

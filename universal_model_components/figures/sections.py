@@ -21,8 +21,8 @@ KINDS = {
     "outer": ("Outer painting", "Everything but a few windows is replaced by noise."),
 }
 _PROBES = {
-    "modality": "Can a linear classifier tell CT from MRI by the features? Adversarial training works against it.",
-    "scale": "Can it tell how large a piece of the body the cube shows? The scale classifier should make this easier.",
+    "modality": "Can a linear classifier separate CT from MRI by the features? Adversarial training works against it.",
+    "scale": "Can it predict how large a part of the body a cube shows? The scale classifier should make this easier.",
 }
 
 
@@ -205,9 +205,9 @@ def _probe(name: str, probe: Mapping[str, Any]) -> str:
         [f"level {html.text(level)}", *(_accuracy(_value(found, kind)) for kind in ("clean", "corrupted"))]
         for level, found in (probe.get("levels") or {}).items()
     ]
-    body.append(["chance", _accuracy(chance), _accuracy(chance)])
+    body.append(["chance level", _accuracy(chance), _accuracy(chance)])
     metric = str(probe.get("metric", "accuracy")).capitalize()
-    caption = f"{metric} of the {name} probe; chance is {_percent(chance)}"
+    caption = f"{metric} of the {name} probe; chance level is {_percent(chance)}"
     return html.table(caption, ["features", "clean cubes", "corrupted cubes"], body)
 
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chance for local shuffling: the blocks of every cube and the permutations of their voxels, from the cube's seed."""
+"""Random sampling for local shuffling (paper III-A): each cube's blocks and their permutations, from the cube's seed.
+
+`local_shuffling` applies them.
+"""
 
 from __future__ import annotations
 

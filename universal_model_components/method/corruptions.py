@@ -2,7 +2,7 @@
 """The paper's τ as arithmetic: flip, non-linear map, inner- and outer-painting (paper III-A).
 
 Each function takes a batch of cubes and the parameters of every cube, and returns a new batch; nothing here is random
-(`random_corruptions` draws). Spatial parameters are shared by a cube's channels. Local shuffling, the long one, has its
+(`genesis` draws). Spatial parameters are shared by a cube's channels. Local shuffling, the long one, has its
 own module: `local_shuffling`.
 """
 

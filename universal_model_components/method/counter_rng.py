@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random numbers as a pure function of (seed, stream, position), for a whole batch at once.
+"""Random sampling as a pure function of (seed, stream, position), for a whole batch at once.
 
 A `torch.Generator` serves one sequence, so what a sample gets depends on the samples before it. Here every number is a
 hash of its sample's seed, a stream (what the number is for) and its position: a sample gets the same numbers in

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chance for the paper's τ: draw every cube's corruption from its own seed; the arithmetic is in `corruptions`.
+"""Random sampling for the paper's τ (III-A): each cube's corruption is drawn from its own seed, and then applied.
+
+The arithmetic is in `corruptions` and `local_shuffling`, which draw nothing.
 
 τ is the mix that the paper cites (its reference 14), in this order: flip (input and target), local shuffling,
 non-linear map, painting (inner or outer). What each cube undergoes is drawn on the CPU, a few numbers a cube, so that
@@ -21,11 +23,11 @@ from .counter_rng import noise, uniform
 from .local_shuffling import Blocks, shuffle_blocks
 
 BOXES = 5  # painted boxes or kept windows, at most
-ANOTHER = 0.95  # chance of each box, and of each window after the first
+ANOTHER = 0.95  # probability of each box, and of each window after the first
 CPU_GROUP = 8  # cubes corrupted together on the CPU
 MARGIN = 3  # voxels between a box or window and the faces of the cube
 
-_MIX, _NOISE = 0, 3  # streams of random numbers of one seed; `random_blocks` has its own
+_MIX, _NOISE = 0, 3  # streams of random numbers of one seed; `block_sampling` has its own
 
 
 class Parameters(NamedTuple):
@@ -130,11 +132,11 @@ class GenesisCorruption:
         self._check_paintable(spatial)
         seeds = seeds.cpu()
         u = uniform(seeds, _MIX, 15 + 7 * BOXES)
-        again, axis, control, chance, more, size, place = u.split([3, 3, 4, 5, BOXES, 3 * BOXES, 3 * BOXES], 1)
+        again, axis, control, choice, more, size, place = u.split([3, 3, 4, 5, BOXES, 3 * BOXES, 3 * BOXES], 1)
         axes = one_hot((axis * 3).long(), 3) * (again < self.flip).cumprod(1)[..., None]
         axes = axes.sum(1) % 2 == 1
-        paint, inner = chance[:, 0] < self.paint, chance[:, 1] < self.inner
-        which = (axes.any(1), chance[:, 2] < self.shuffle, chance[:, 3] < self.nonlinear, paint & inner, paint & ~inner)
+        paint, inner = choice[:, 0] < self.paint, choice[:, 1] < self.inner
+        which = (axes.any(1), choice[:, 2] < self.shuffle, choice[:, 3] < self.nonlinear, paint & inner, paint & ~inner)
         flipped, shuffled, mapped, inner, outer = (chosen.nonzero()[:, 0] for chosen in which)
         more = (more < ANOTHER).cumprod(1)
         size, place = size.unflatten(1, (BOXES, 3)), place.unflatten(1, (BOXES, 3))
@@ -145,7 +147,7 @@ class GenesisCorruption:
             draw_blocks(move(seeds[shuffled], device), spatial),
             mapped,
             control[mapped].unflatten(1, (2, 2)).float(),
-            chance[mapped, 4] < 0.5,
+            choice[mapped, 4] < 0.5,
             inner,
             _boxes(size[inner], place[inner], more[inner], spatial),
             noise(move(seeds[inner], device), _NOISE, shape),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Heads on the encoder's features: the scale classifier S, the modality discriminator D, and gradient reversal.
+"""Heads on the encoder's features: modality discriminator D and gradient reversal (III-B), scale classifier S (III-C).
 
 A head takes feature maps and knows nothing of the network that they come from; so it serves any encoder.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The networks that the bundles name in JSON, each a few lines of composition."""
+"""The networks that the bundles name in JSON, each a few lines of composition (paper Fig. 1, IV-B.2, IV-C.2)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class UniversalModel(nn.Module):
     """E, G, D and S of the paper's Fig. 1.
 
     Gradient reversal stands between E and D, so that one backward pass of
-    L_adv + α L_scale + β L_rec trains D to tell the modality and E to hide it (Eq. 4).
+    L_adv + α L_scale + β L_rec trains D to classify the modality and E to hide it (Eq. 4).
 
     Args:
         in_channels: channels of a cube.

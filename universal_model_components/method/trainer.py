@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one pre-training Trainer, and the few functions that the configs need to set it up.
+"""The pre-training trainer and the optimizer's parameter groups (paper IV-B.2, Eq. 4).
 
 It is MONAI's `Trainer` with one optimizer and one backward pass for E, G, D and S; gradient reversal inside the network
 plays the two-player game. Corruption happens in `prepare_batch`, on the device, a whole batch at a time.
@@ -113,7 +113,7 @@ class PretrainingTrainer(SupervisedTrainer):
         self.scaler: Any = torch.amp.GradScaler(self.state.device.type, enabled=scaled)
 
     def run(self) -> None:  # type: ignore[override]
-        """Train; unlike MONAI's, which makes a new loss scaler each time, go on with the one that there is."""
+        """Train; unlike MONAI's, which makes a new loss scaler each time, keep the one that there is."""
         Workflow.run(self)
 
     @property

@@ -2,7 +2,7 @@
 """The 3D U-Net of the paper (IV-B.2): encoder E, decoder G, batch normalization, logits out.
 
 E has one level for each entry of `features`; between levels it halves the cube by max-pooling. G doubles it again by
-transposed convolutions and joins the skip connections. The decoder is told channel numbers, never the encoder.
+transposed convolutions and joins the skip connections. The decoder gets channel numbers, never the encoder.
 """
 
 from __future__ import annotations

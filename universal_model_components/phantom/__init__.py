@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Synthetic scans that look like anatomy, drawn from a seed: chest CT, heart CT and MRI, head MRI, with masks.
 
-They let the whole pipeline run where there are no real scans (`make demo`, the tests). `shapes` is the pencil, `chest`,
-`heart` and `brain` know the anatomy, `tissues` the intensities, `scans` the scanner, `files` writes a folder.
+They let the whole pipeline run where there are no real scans (`make demo`, the tests). `shapes` draws, `chest`, `heart`
+and `brain` hold the anatomy, `tissues` the intensities, `scans` simulates the scanner, `files` writes a folder. It may
+import `utils`.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ def paint_head(canvas: Canvas, rng: np.random.Generator, tumor: bool, spots: int
 
     Args:
         canvas: origin in the middle of the brain.
-        rng: source of chance.
+        rng: random number generator.
         tumor: whether to draw a tumor with edema around it.
         spots: how many small white-matter lesions to draw near the ventricles.
     """

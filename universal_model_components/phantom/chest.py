@@ -17,7 +17,7 @@ def paint_chest(canvas: Canvas, rng: np.random.Generator, nodules: int) -> None:
 
     Args:
         canvas: origin between the lungs at the height of the hilum.
-        rng: source of chance.
+        rng: random number generator.
         nodules: how many nodules to put into the lungs.
     """
     fat = rng.uniform(6, 22)

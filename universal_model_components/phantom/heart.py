@@ -24,7 +24,7 @@ def paint_heart(canvas: Canvas, rng: np.random.Generator) -> None:
 
     Args:
         canvas: with the tissues heart_fat, myocardium, blood_left, blood_right, blood_aorta, muscle.
-        rng: source of chance.
+        rng: random number generator.
     """
     axes = _frame(_LONG_AXIS + 0.08 * rng.standard_normal(3))
     grow = rng.uniform(0.9, 1.1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pencil of the synthetic scans: a canvas in millimeters, smooth random fields, and a few soft-edged shapes.
+"""What synthetic scans are drawn with: a canvas in millimeters, smooth random fields, a few soft-edged shapes.
 
 Everything random is drawn in millimeters, before any voxel is looked at, so one seed gives the same anatomy at every
 shape and spacing. Shapes are signed distances (negative inside) turned into coverage between 0 and 1, which is what a
@@ -40,7 +40,7 @@ class Canvas:
         spacing: mm between voxels.
         center: mm, the point of the patient at the middle of the scan.
         tissues: intensity of each tissue by name; `air` is what the canvas starts with.
-        rng: source of chance.
+        rng: random number generator.
         size: the patient is this many times as large as the average one.
         warp: mm, deviation of the smooth displacement that keeps shapes from being geometric.
         warp_length: mm, over which that displacement changes.
@@ -74,7 +74,7 @@ class Canvas:
         """Smooth random field of mean 0 and deviation 1, as a cubic B-spline with normal coefficients.
 
         Args:
-            rng: source of chance.
+            rng: random number generator.
             length: mm, the length over which the field changes its sign (two knots).
             reach: mm, the field fades to 0 further from the origin than this.
         """
@@ -171,7 +171,7 @@ class Canvas:
 
         Args:
             segments: (N, 8) start, stop, radius at the start and at the stop, in mm.
-            rng: source of chance.
+            rng: random number generator.
             density: points per voxel of tube.
         """
         start, stop, radii = segments[:, :3], segments[:, 3:6], segments[:, 6:]

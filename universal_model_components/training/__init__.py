@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training run needs beside its engine: handlers, checkpoints, the best model, batch sampling, loss records.
+"""A training run around MONAI's trainers: sampling of batches, checkpoints, and Ignite handlers that JSON names.
 
-It knows MONAI and Ignite and gets everything else from JSON; it may import `figures`, `weights` and `utils`.
+`run` starts it, `sampling` decides which cubes make up a batch, `handlers` watch it, `loss_record` and `best_model`
+write what it leaves, `checkpoints` let it resume after an interruption. It may import `figures`, `weights` and `utils`;
+data and networks are injected from JSON.
 """
