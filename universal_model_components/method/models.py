@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The networks that the bundles name in JSON, each a few lines of composition."""
+"""The networks that the bundles name in JSON, composed of `unet` and `heads`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ OUTPUTS = ("restoration", "all")
 class UniversalModel(nn.Module):
     """E, G, D and S of the paper's Fig. 1.
 
-    Gradient reversal stands between E and D, so that one backward pass of
-    L_adv + α L_scale + β L_rec trains D to tell the modality and E to hide it (Eq. 4).
+    A gradient reversal layer between E and D lets one backward pass of L_adv + α L_scale + β L_rec train D to
+    classify the modality and E to conceal it (Eq. 4).
 
     Args:
         in_channels: channels of a cube.
@@ -84,7 +84,7 @@ class ClassificationModel(nn.Module):
         in_channels: channels of the image.
         num_classes: number of logits.
         features: output channels of the encoder's levels, finest first; as in pre-training, so that its weights fit.
-        hidden_channels: units between the two fully connected layers; the paper gives S 1024, and says no more.
+        hidden_channels: units between the two fully connected layers; the paper specifies 1024 for S only.
         batch_statistics: see `unet.ConvBlock`.
 
     Shape:
@@ -109,7 +109,7 @@ class ClassificationModel(nn.Module):
 
 
 class SegmentationModel(UNet):
-    """E and G for a segmentation task, one logit a voxel (paper IV-B.2).
+    """E and G for a segmentation task, one logit per voxel (paper IV-B.2).
 
     The names of its parameters are those of `UniversalModel`, so that pre-trained weights fit; the arguments are
     those of `UNet`.
