@@ -2,7 +2,7 @@
 """The cubes of one case as one HDF5 file (`imaging.hdf5`).
 
 It holds `cubes` (N, H, W, D; one chunk for each cube), `scale` (N,), `box` (N, 2, 3; mm), and as attributes the case,
-its set and modality, the scan's SHA-256, the recipe with its version, where the volume lies in the scanner (`affine`),
+its set and modality, the scan's SHA-256, the recipe with its version, the volume's `affine` in scanner space,
 shapes, spacings, and histograms of the intensities.
 """
 
@@ -29,10 +29,10 @@ def encode_case(cubes: Cubes, attributes: Mapping[str, Any]) -> bytes:
 
 
 def read_attributes(file: Path) -> dict[str, Any] | None:
-    """Return the attributes of a case's file, None where there is no file or not a whole one."""
+    """Return the attributes of a case's file, None where the file is missing or incomplete."""
     try:
         with h5py.File(file, "r", locking=False) as stored:
             attributes = dict(stored.attrs)
             return attributes if len(stored["cubes"]) == sum(attributes["counts"]) else None
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError):  # what h5py raises where bytes were spoilt
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError):  # what h5py raises for a damaged file
         return None

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The work on one case, from its scan on disk to its file of cubes.
+"""Processing of one case, from its scan on disk to its file of cubes.
 
-`prepare_case` is a function of plain values; any scheduler may call it, in any order, again after a kill. A case whose
-file is there, whole, made from the same scan for the same modality by the same recipe, is kept as it is.
+`prepare_case` is a function of plain values; any scheduler may call it, in any order, and again after an interruption.
+A case whose file is complete and made from the same scan, modality and recipe is kept unchanged.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from .recipe import RECIPE_VERSION, SCALES, Recipe, recipe_id
 
 
 def prepare_case(case: Mapping[str, Any], recipe: Recipe, cube_store: str) -> dict[str, Any]:
-    """Make the cubes of one case and store them, unless they are there already.
+    """Make the cubes of one case and store them, unless they are already there.
 
     Args:
-        case: keys case, set (the name of the set that it is of), modality and file (the scan's path); others are
-            handed through.
+        case: keys case, set (the name of its data set), modality and file (the scan's path); others are
+            passed through.
         recipe: what to make.
         cube_store: folder where.
 
     Returns:
         The case's keys and: status ("made", "kept" or "skipped"), problem (why it was skipped), notes, counts (by
-        scale), airy.
+        scale), airy (cubes that are mostly background).
 
     Raises:
         OSError: when the store cannot be written.
@@ -67,7 +67,7 @@ def prepare_case(case: Mapping[str, Any], recipe: Recipe, cube_store: str) -> di
 
 
 def case_version() -> str:
-    """Say which version of this package prepares cases, and what version of recipes it follows."""
+    """Return the version of this package and of its recipes."""
     return f"{__version__} (recipe {RECIPE_VERSION})"
 
 
@@ -80,7 +80,7 @@ def cut_case(case: Mapping[str, Any], recipe: Recipe) -> tuple[Scan, Cubes, Tens
     """Read the scan of a case and cut its cubes; nothing is written.
 
     Returns:
-        The scan, its cubes, and a sample of its intensities as they were in the file.
+        The scan, its cubes, and a sample of its intensities as stored in the file.
 
     Raises:
         ScanError: when the scan cannot be used.
@@ -89,7 +89,7 @@ def cut_case(case: Mapping[str, Any], recipe: Recipe) -> tuple[Scan, Cubes, Tens
     window, scale = recipe.intensity_range[modality], recipe.intensity_scale[modality]
     voxels, affine = read_scan(case["file"])
     values = sample(voxels)
-    if voxels.dtype == np.float64:  # from a scaled file: a copy half as large lets it go before the work begins
+    if voxels.dtype == np.float64:  # from a scaled file: a float32 copy frees half of the memory
         voxels = voxels.astype(np.float32)
     crop = recipe.foreground_crop[modality]
     scan = make_scan(case["file"], voxels, affine, window, scale, recipe.spacing, crop)
@@ -101,7 +101,7 @@ def cut_case(case: Mapping[str, Any], recipe: Recipe) -> tuple[Scan, Cubes, Tens
 
 
 def _histograms(values: Tensor, scan: Scan, case: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
-    """Return the counts that the report is drawn from: a kept case has them too."""
+    """Return the histograms for the report: a kept case has them too."""
     counts, ends = count_intensities(values, recipe.intensity_range[case["modality"]])
     return {"histogram": counts, "histogram_range": ends, "histogram_normalized": count_normalized(scan.volume)}
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Multi-scale sub-volumes of a normalized scan (paper III-C, Fig. 2, Table I).
 
-Crops of three scales, about 1/2, 1/4 and 1/8 of each side, are drawn at random places and resized to one shape. Where
-a crop lies depends on the recipe's seed, the case id and the scale alone: not on order, workers or other cases.
+Crops of three scales, about 1/2, 1/4 and 1/8 of each side, are drawn at random positions and resized to one shape. The
+position of a crop depends only on the recipe's seed, the case id and the scale: not on order, workers or other cases.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Cubes:
         values: cubes in [0, 1] as multiples of 1/`hdf5.LEVELS`.
         counts: how many of each of `SCALES`; 0 where the scale was skipped.
         boxes: corners in mm from the first corner of the (cropped, resampled) volume, half-open.
-        airy: how many cubes remained almost all air after all draws.
+        airy: how many cubes are still mostly background after all draws.
 
     Shape:
         values (N, H, W, D) uint16; boxes (N, 2, 3) float32.
@@ -53,7 +53,7 @@ def scale_counts(shape: Sequence[int], spacing: Sequence[float], recipe: Recipe,
         shape: of the resampled volume.
         spacing: of the same, mm.
         recipe: what is asked for.
-        name: of the set that the volume is of.
+        name: of the volume's data set.
     """
     crops = [crop_shape(shape, scale) for scale in range(len(SCALES))]
     shortest = [min(n * side for n, side in zip(crop, spacing, strict=True)) for crop in crops]
@@ -72,7 +72,7 @@ def too_small(shape: Sequence[int], spacing: Sequence[float], recipe: Recipe) ->
 def draw_corners(
     shape: Sequence[int], crop: Sequence[int], count: int, tries: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """Draw the first corners of crops, uniformly over all places where the crop fits.
+    """Draw the first corners of crops, uniformly over all positions where the crop fits.
 
     Shape:
         → (count, tries, 3), voxels.
@@ -82,7 +82,7 @@ def draw_corners(
 
 
 def air_table(volume: Tensor, threshold: float) -> np.ndarray:
-    """Sum up the voxels under a threshold, so that any box's count is a sum of eight entries.
+    """Sum up the voxels below a threshold (an integral volume), so that any box's count is a sum of eight entries.
 
     Shape:
         volume (H, W, D) → (H + 1, W + 1, D + 1).
@@ -95,7 +95,7 @@ def air_table(volume: Tensor, threshold: float) -> np.ndarray:
 
 
 def air_shares(table: np.ndarray, corners: np.ndarray, crop: Sequence[int]) -> np.ndarray:
-    """Measure the share of air of each crop.
+    """Compute the share of air in each crop.
 
     Args:
         table: of `air_table`.
@@ -114,7 +114,7 @@ def air_shares(table: np.ndarray, corners: np.ndarray, crop: Sequence[int]) -> n
 
 
 def choose_draw(shares: np.ndarray, limit: float) -> np.ndarray:
-    """Choose the first draw whose share of air is within the limit, or the least airy when none is.
+    """Choose the first draw whose share of air is within the limit, or the one with the least air when none is.
 
     Shape:
         shares (N, tries) → (N,) positions.
@@ -124,7 +124,7 @@ def choose_draw(shares: np.ndarray, limit: float) -> np.ndarray:
 
 
 def case_generator(seed: int, case: str, scale: int) -> np.random.Generator:
-    """Return the source of chance of one scale of one case."""
+    """Return the random generator of one scale of one case."""
     digest = hashlib.sha256(f"{seed}:{case}:{SCALES[scale]}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "big"))
 
@@ -136,8 +136,8 @@ def cut_cubes(volume: Tensor, spacing: Sequence[float], recipe: Recipe, case: st
         volume: in [0, 1], RAS.
         spacing: of the volume, mm.
         recipe: how many, how large, what counts as air.
-        case: id; with the recipe's seed it decides where the crops lie.
-        name: of the set that the volume is of.
+        case: id; with the recipe's seed it determines the positions of the crops.
+        name: of the volume's data set.
 
     Raises:
         ValueError: when the volume is too small for every scale.

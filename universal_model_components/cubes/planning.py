@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a preparation would make, from the scans' headers and one timed case, before a week of computing."""
+"""What a preparation would produce and cost, estimated from the scans' headers and one timed case."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ VOLUMES_IN_MEMORY = 4
 
 
 def count_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Lay out cases and cubes by set, split, modality and scale.
+    """Tabulate cases and cubes by set, split, modality and scale.
 
     Args:
         rows: keys set, split, modality and counts (by scale), one for each case.
@@ -69,9 +69,9 @@ def _read_headers(
 def _time_median(
     rows: list[dict[str, Any]], recipe: Recipe, wrong: list[str]
 ) -> tuple[dict[str, Any], float, float] | None:
-    """Make the cubes of the median case that can be used: the case, seconds, bytes of a cube.
+    """Make the cubes of the median usable case: the case, seconds, bytes of a cube.
 
-    A case that turns out bad goes from `rows` to `wrong`, and the next one around the median is tried.
+    A case that turns out to be unusable moves from `rows` to `wrong`, and the one next to the median is tried.
     """
     ordered = sorted(rows, key=lambda row: row["voxels"] + row["source"])
     for place in sorted(range(len(ordered)), key=lambda place: abs(place - len(ordered) // 2)):
@@ -96,8 +96,8 @@ def print_plan(
         cases: keys case, modality, set, split, file.
         recipe: what would be made.
         workers: processes that would work.
-        problems: found so far; scans that cannot be used are added to those printed, as far as their headers (and the
-            voxels of the case that is timed) tell.
+        problems: found so far; unusable scans are added to those printed, as far as their headers (and the
+            voxels of the timed case) show.
     """
     rows, wrong = _read_headers(cases, recipe, problems)
     timed = _time_median(rows, recipe, wrong)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The recipe of a store: everything that decides what a cube looks like, checked, named and stored with every case."""
+"""The recipe of a store: everything that determines what a cube looks like, checked and stored with every case."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ..utils.settings import by_modality, to_bool, to_optional
 SCALES = ("large", "medium", "small")  # the position is the label
 BY_MODALITY = ("intensity_range", "intensity_scale", "foreground_crop")
 NUMBERS = {"seed": True, "minimum_crop": False, "air_threshold": False, "air_share": False, "air_tries": True}  # whole?
-RECIPE_VERSION = 1  # raised whenever the same recipe would make other cubes
+RECIPE_VERSION = 1  # incremented whenever the same recipe would make different cubes
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides what a cube looks like; it is stored with every case.
+    """Everything that determines what a cube looks like; it is stored with every case.
 
     Args:
-        seed: of the crops' places.
+        seed: of the crops' positions.
         spacing: of the volume that crops are cut from, mm.
         patch_size: voxels of a cube.
         intensity_range: by modality, the window (HU for CT) or None for the volume's own range.
@@ -32,13 +32,13 @@ class Recipe:
         minimum_crop: mm; a scale whose crop has a shorter side is skipped for that scan.
         cubes_per_volume: by scale, how many crops of one volume.
         set_factor: by set, how many times as many (Table I: twice in LiTS2017 and MSD heart).
-        air_threshold: a voxel under this, in [0, 1], is air.
+        air_threshold: a voxel below this, in [0, 1], is air.
         air_share: a crop with a larger share of air is drawn again; None or 0 accepts every crop.
-        air_tries: draws for each crop; when all are airy, the least airy is taken.
-        antialias: low-pass crops that shrink.
+        air_tries: draws for each crop; when all have too much air, the one with the least is taken.
+        antialias: low-pass filter crops that are downsampled.
 
     Raises:
-        ValueError: when a value makes no sense; one line, naming the key.
+        ValueError: when a value is invalid; one line, naming the key.
     """
 
     seed: int = 0
@@ -96,7 +96,7 @@ class Recipe:
 
 
 def _is_number(value: Any, whole: bool = False) -> bool:
-    """Tell numbers from strings, from NaN and from booleans, which Python counts as integers."""
+    """Return whether a value is a number: not a string, NaN or boolean (which Python counts as an integer)."""
     return isinstance(value, int if whole else (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -110,10 +110,10 @@ def recipe_id(recipe: Mapping[str, Any]) -> str:
 
 
 def make_recipe(recipe: Mapping[str, Any], modalities: Sequence[str]) -> Recipe:
-    """Make a recipe of settings as the command line gives them.
+    """Make a recipe from settings as the command line passes them.
 
     Raises:
-        ValueError: when a setting is unknown, lacks a modality or makes no sense.
+        ValueError: when a setting is unknown, lacks a modality or is invalid.
     """
     settings = dict(recipe)
     for key in BY_MODALITY:
@@ -131,6 +131,6 @@ def make_recipe(recipe: Mapping[str, Any], modalities: Sequence[str]) -> Recipe:
         made = Recipe(**settings)
     except TypeError as error:
         raise ValueError(f"recipe: {error}") from error
-    for key in BY_MODALITY:  # also where the default was taken: it knows CT and MRI only
+    for key in BY_MODALITY:  # also for the default, which covers CT and MRI only
         by_modality(getattr(made, key), modalities, key)
     return made

@@ -2,7 +2,7 @@
 """The store of cubes: a folder that preparation fills and training reads by random access.
 
 `store.json` holds the recipe and, once preparation has ended, the cases of each split; `cases/*.h5` hold the cubes, one
-file for each case (see `case_files`).
+file for each case (see `case_file`).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def read_index(cube_store: str | Path) -> dict[str, Any]:
 
 
 def open_store(cube_store: str | Path, recipe: Mapping[str, Any]) -> None:
-    """Make the store's folder, or check that the cases that it holds were made by the same recipe.
+    """Create the store's folder, or check that its existing cases were made by the same recipe.
 
     Raises:
         ValueError: when the recipe differs; the message names each key with both values.
@@ -64,7 +64,7 @@ def open_store(cube_store: str | Path, recipe: Mapping[str, Any]) -> None:
 
 
 def close_store(cube_store: str | Path, content: Mapping[str, Any]) -> None:
-    """Add what preparation found, above all `splits`, to `store.json`: from now on the store can be trained on."""
+    """Add the results of preparation, above all `splits`, to `store.json`: the store is then ready for training."""
     write_json(Path(cube_store) / INDEX, {"recipe": read_index(cube_store)["recipe"], **content})
 
 
@@ -107,7 +107,7 @@ def case_records(cube_store: str | Path, split: str, modalities: Sequence[str]) 
 
 
 class CubeDataset(Dataset):
-    """Cubes of some cases by random access; nothing but the list of cases is held in memory.
+    """Cubes of some cases by random access; only the list of cases is kept in memory.
 
     `dataset[i]` is cube i with seed i (a fixed corruption, for validation); `dataset[i, seed]` is cube i with that seed
     (a training sampler yields such pairs). Items: `image` float32 (1, H, W, D) in [0, 1], `modality`, `scale`, `seed`,
@@ -115,7 +115,7 @@ class CubeDataset(Dataset):
 
     Args:
         data: records of `case_records`.
-        cube_shape: what the network expects; None takes the store's.
+        cube_shape: what the network expects; None uses the store's.
 
     Raises:
         ValueError: when the store's cubes have another shape.

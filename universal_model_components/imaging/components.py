@@ -19,12 +19,12 @@ class LargestComponentd(MapTransform):
     MONAI's `KeepLargestConnectedComponentd` needs scikit-image, which nothing else here does.
 
     Args:
-        keys: masks (C, H, W, D) of 0 and 1; each channel for itself.
-        allow_missing_keys: pass over keys that are not there.
+        keys: masks (C, H, W, D) of 0 and 1; each channel is processed separately.
+        allow_missing_keys: skip missing keys.
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Empty every other component; of several of one size the first stays."""
+        """Remove all other components; of several of equal size the first is kept."""
         result = dict(data)
         for key in self.key_iterator(result):
             mask = torch.as_tensor(result[key])

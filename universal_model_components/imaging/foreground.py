@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The box of the body in an MRI, whatever noise is behind it (implied by Table I: the median shape of BraTS2018)."""
+"""Bounding box of the body in an MRI, despite background noise (implied by Table I: the median shape of BraTS2018)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-FOREGROUND_GRID = 3.0  # mm: block means on this grid average the noise of the background away
+FOREGROUND_GRID = 3.0  # mm: block means on this grid average out the background noise
 FOREGROUND_MARGIN = 6.0  # mm
 
 
@@ -25,17 +25,17 @@ def otsu(values: np.ndarray) -> float:
 
 
 def foreground_box(volume: Tensor, spacing: Sequence[float]) -> tuple[slice, ...]:
-    """Find the box of the body in an MRI whose background is noisy.
+    """Find the bounding box of the body in an MRI whose background is noisy.
 
-    Block means on a grid of about 3 mm take the noise out, their square root keeps dim tissue on the right side of
-    Otsu's threshold, the largest connected part is the body, and 6 mm are left around it.
+    Block means on a grid of about 3 mm suppress the noise, their square root keeps dim tissue above Otsu's
+    threshold, the largest connected component is the body, and a margin of 6 mm is kept around it.
 
     Shape:
         volume (H, W, D) in [0, 1] → three slices.
     """
     block = [max(1, round(FOREGROUND_GRID / side)) for side in spacing]
     coarse = torch.nn.functional.avg_pool3d(volume[None], block, ceil_mode=True)[0].sqrt().numpy()
-    coarse = np.minimum(coarse, np.percentile(coarse, 99))  # a few bright vessels must not draw the threshold up
+    coarse = np.minimum(coarse, np.percentile(coarse, 99))  # a few bright vessels must not raise the threshold
     parts, count = ndimage.label(coarse > otsu(coarse))
     if count == 0:
         return tuple(slice(0, side) for side in volume.shape)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Grids of voxels in space: orientation, spacing, whether two grids are the same, and sampling one on another.
+"""Voxel grids in space: orientation, spacing, equality of two grids, and resampling from one to another.
 
-An affine is (4, 4) and maps voxel indices to mm, RAS. Nothing is rotated: grids have parallel axes.
+An affine is (4, 4) and maps voxel indices to mm, RAS. Nothing is rotated: grids must have parallel axes.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class Grid(NamedTuple):
 
 
 def check_same_grid(label: Grid, image: Grid, advice: str | None = None) -> None:
-    """Check that a label, or a prediction, lies on the voxels of its image.
+    """Check that a label, or a prediction, has the voxel grid of its image.
 
     Args:
         label: what is checked.
         image: what it belongs to.
-        advice: what to do when it does not; by default to give another label, or to resample it.
+        advice: what to do otherwise; by default to give another label, or to resample it.
 
     Raises:
         ScanError: when shapes differ, or corners are more than `GRID_TOLERANCE` apart; one line with both files.
@@ -58,11 +58,11 @@ def check_same_grid(label: Grid, image: Grid, advice: str | None = None) -> None
 
 
 def corner_distance(affine: np.ndarray, expected: np.ndarray, shape: Sequence[int]) -> float:
-    """Return how far, in mm along one axis, a corner of a grid lies at most from where it should.
+    """Return the largest distance, in mm along one axis, between corresponding corners of two grids.
 
     Args:
         affine: voxel → mm.
-        expected: what it should be.
+        expected: the affine to compare with.
         shape: of both, in voxels.
     """
     corners = np.array([[*(np.unravel_index(i, (2, 2, 2)) * (np.asarray(shape) - 1)), 1.0] for i in range(8)])
@@ -82,7 +82,7 @@ def spacing_of(affine: np.ndarray) -> tuple[float, ...]:
 
 
 def check_affine(file: str | Path, affine: np.ndarray) -> None:
-    """Refuse an affine whose axes do not span a volume: the box of unit directions has (almost) none."""
+    """Reject a singular affine: the parallelepiped of its unit directions has (almost) no volume."""
     if np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-6 * np.prod(spacing_of(affine)):
         return
     raise ScanError(f"{file}: singular affine {affine[:3, :3].tolist()}: repair the header's orientation")
@@ -141,7 +141,7 @@ def resample_to_affine(
 
 
 def nearest_on_grid(mask: Tensor, affine: np.ndarray, target_affine: np.ndarray, target_shape: Sequence[int]) -> Tensor:
-    """Sample a mask at the nearest voxels of another grid with parallel axes; beyond its ends edge padding.
+    """Sample a mask at the nearest voxels of another grid with parallel axes; edge padding beyond its ends.
 
     Shape:
         mask (..., H, W, D) → (..., *target_shape).
@@ -151,7 +151,7 @@ def nearest_on_grid(mask: Tensor, affine: np.ndarray, target_affine: np.ndarray,
     """
     positions, axes = grid_positions(affine, target_affine, target_shape)
     for axis, where in enumerate(positions):
-        # half-way positions fall to one side all along the axis, whatever rounding left in them
+        # half-way positions round to one side along the whole axis, despite rounding errors
         nearest = np.floor(where + 0.5 + 1e-6).clip(0, mask.shape[axis - 3] - 1).astype(np.int64)
         mask = mask.index_select(mask.ndim - 3 + axis, torch.from_numpy(nearest).to(mask.device))
     leading = mask.ndim - 3

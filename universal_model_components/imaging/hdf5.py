@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Normalized intensities on disk: steps of 1/4095 in 16 bits, in one HDF5 file a case, chunked, shuffled, LZF.
+"""Normalized intensities on disk: steps of 1/4095 in 16 bits, in one HDF5 file per case, chunked, shuffled, LZF.
 
-A file is made in memory, so that a full disk is met by a plain write and not inside the HDF5 library.
+A file is created in memory, so that a full disk fails in a plain write and not inside the HDF5 library.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import h5py
 import numpy as np
 from torch import Tensor
 
-LEVELS = 4095  # steps between 0 and 1: half a HU for CT; finer steps hold noise and do not compress
+LEVELS = 4095  # steps between 0 and 1: half a HU for CT; finer steps store noise and do not compress
 
 
 def case_file(folder: str | Path, case: str) -> Path:
-    """Return the file of a case: its id with safe letters only, and a hash that keeps different ids apart."""
+    """Return the file of a case: its id with safe letters only, and a hash that distinguishes different ids."""
     safe = re.sub(r"[^A-Za-z0-9._-]+", "_", case)[-100:]
     return Path(folder) / "cases" / f"{safe}-{hashlib.sha256(case.encode()).hexdigest()[:8]}.h5"
 
 
 def quantize(values: Tensor) -> np.ndarray:
-    """Return float32 values in [0, 1] as multiples of 1/`LEVELS`, uint16; they are overwritten on the way."""
+    """Return float32 values in [0, 1] as multiples of 1/`LEVELS`, uint16; the input is overwritten."""
     return values.mul_(LEVELS).round_().numpy().astype(np.uint16)
 
 
@@ -47,9 +47,9 @@ def encode(
     Args:
         name: of the array of intensities.
         levels: what it holds, see `quantize`.
-        chunks: what is read and decompressed at once, voxels along each axis.
+        chunks: shape of a chunk, in voxels along each axis.
         attributes: of the file.
-        tables: small arrays beside it, by name.
+        tables: further small arrays, by name.
     """
     with h5py.File("case.h5", "w", driver="core", backing_store=False) as memory:
         memory.create_dataset(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which values of a mask are foreground, which are expected, and what happens to the others."""
+"""Which values of a mask are foreground, which are expected, and how others are handled."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ PARTS = ("foreground", "background", "stray")
 
 
 class Labels:
-    """Merge the named values of a mask to one foreground.
+    """Merge the named values of a mask into one foreground.
 
     Args:
         values: None: every value above 0 is foreground (a whole tumor). A list: these are foreground, 0 is background.
             A mapping with "foreground" and, if wanted, "background" (other structures that the data set draws) and
             "stray" (values known to be mistakes of the data set: background, and reported where they occur).
 
-    A mask of nothing but 0 and 1 is one of foreground, as MONAI Label writes it, unless 1 has been given a meaning.
+    A mask of only 0 and 1 is a foreground mask, as MONAI Label writes it, unless `values` names 1.
 
     Raises:
         ValueError: when `values` is none of these, or names no foreground, or one value twice.

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One scan, from its voxels to a volume for cubes: check, orient, normalize, resample (paper IV-B.1).
+"""From the voxels of one scan to a normalized volume: check, orient, normalize, resample (paper IV-B.1).
 
-Orientation is the closest RAS that flips and permutes reach; an oblique scan is not rotated, its affine keeps the rest.
-Intensities are clipped and scaled *before* the spline, so that padding at -3024 and metal do not ring into the
-tissue beside them, and clamped to [0, 1] after it, which cuts off what the spline overshoots.
+Orientation is the closest RAS by flips and permutations; an oblique scan is not rotated, its affine keeps the rest.
+Intensities are clipped and scaled *before* the spline, so that padding at -3024 and metal do not cause ringing
+in adjacent tissue, and clamped to [0, 1] after it, which removes the spline's overshoot.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from .reading import read_scan
 from .resampling import resample, resampled_affine, resampled_shape
 
 CLIP_WARNING = 0.1  # share of voxels that a clip may change before a line is printed
-MINIMUM_CONTRAST = 0.01  # of the window: a CT in HU that spans less than this holds one material
+MINIMUM_CONTRAST = 0.01  # of the window: a CT in HU that spans less than this contains a single material
 MAXIMUM_SIDE = 3000.0  # mm: longer than any patient, so the header's spacing is wrong
-CT_BELOW = -200.0  # HU: an MRI has no such intensities, and in a CT there is air
+CT_BELOW = -200.0  # HU: MRI has no such intensities, and every CT contains air
 MAXIMUM_VOXELS = 1e9  # after resampling; 4 GB for each copy
 
 
@@ -42,7 +42,7 @@ class Scan:
         source_shape: voxels of the file, in RAS order.
         source_spacing: of the file, mm, in RAS order.
         notes: one line for each thing worth a warning.
-        cropped_shape: voxels of the file that were left by the crop to the body, in RAS order.
+        cropped_shape: voxels of the file after the crop to the body, in RAS order.
 
     Shape:
         volume (H, W, D).
@@ -61,12 +61,12 @@ def normalize(volume: Tensor, window: Sequence[float] | None, scale: str) -> tup
     """Clip to a window and scale to [0, 1], in place (paper IV-B.1: "Each volume is normalized independently").
 
     Args:
-        volume: intensities, HU for CT; overwritten, because a copy of a large scan is dear.
+        volume: intensities, HU for CT; overwritten, because copying a large scan is expensive.
         window: lowest and highest intensity of interest; None is the volume's own range.
         scale: "range" divides by the window (CT), "volume" by the clipped volume's own minimum and maximum (MRI).
 
     Returns:
-        The same volume, now in [0, 1], and the share of voxels that the clip changed in earnest: with "range" those
+        The same volume, now in [0, 1], and the share of voxels that the clip changed significantly: with "range" those
         above the window only, because air and padding lie below it in every CT; with "volume" those on both sides.
     """
     low, high = map(float, volume.aminmax() if window is None else window)
@@ -95,7 +95,7 @@ def intensity_limits(voxels: np.ndarray, window: Sequence[float] | None, scale: 
 
 
 def guess_modality(voxels: np.ndarray) -> str:
-    """Return "ct" for intensities that reach down to lung or air in HU, -200 or less, and "mri" for others."""
+    """Return "ct" for intensities as low as lung or air in HU, -200 or less, and "mri" for others."""
     return "ct" if float(voxels.min()) <= CT_BELOW else "mri"
 
 
@@ -105,7 +105,7 @@ def check_size(
     """Return the shape after resampling from the `source` to the wanted spacing, both in mm.
 
     Raises:
-        ScanError: when no patient is that large, or the resampled volume would be too large to work on.
+        ScanError: when the scan is larger than any patient, or the resampled volume would be too large to process.
     """
     sides = [round(n * side) for n, side in zip(shape, source, strict=True)]
     if max(sides) > MAXIMUM_SIDE:
@@ -122,7 +122,7 @@ def check_size(
 
 
 def _as_in_memory(array: np.ndarray) -> Tensor:
-    """View an array's voxels in the order in which they lie: torch reduces that several times faster.
+    """View an array's voxels in memory order: torch reduces that several times faster.
 
     Shape:
         array (H, W, D), dense in any order of its axes → (H · W · D,), sharing its memory.
@@ -140,7 +140,7 @@ def _check_voxels(file: str | Path, volume: Tensor) -> None:
 
 
 def _normalize_checked(file: str | Path, voxels: Tensor, window: Sequence[float] | None, scale: str) -> list[str]:
-    """Normalize in place, refuse what holds nothing, and return a line for a clip that changed much."""
+    """Normalize in place, reject a constant volume, and return a note if clipping changed many voxels."""
     _check_voxels(file, voxels)
     changed = normalize(voxels, window, scale)[1]
     low, high = voxels.aminmax()
@@ -158,7 +158,7 @@ def load_scan(
     spacing: Sequence[float] = (1.0, 1.0, 1.0),
     foreground: bool = False,
 ) -> Scan:
-    """Read a scan and make it a volume in [0, 1], RAS, at the wanted spacing.
+    """Read a scan and convert it to a volume in [0, 1], RAS, at the wanted spacing.
 
     Args:
         file: NIfTI, MetaImage or NRRD.
@@ -179,11 +179,11 @@ def make_scan(
     spacing: Sequence[float] | None = (1.0, 1.0, 1.0),
     foreground: bool = False,
 ) -> Scan:
-    """Make voxels in memory a volume in [0, 1], RAS, at the wanted spacing.
+    """Convert voxels in memory to a volume in [0, 1], RAS, at the wanted spacing.
 
     Args:
         file: where they are from, for messages.
-        voxels: intensities, any real type; left as they are.
+        voxels: intensities, any real type; not modified.
         affine: voxel → mm, RAS.
         window: intensities of interest (HU for CT), None for the volume's own range.
         scale: "range" or "volume", see `normalize`.
@@ -197,7 +197,7 @@ def make_scan(
     source = spacing_of(affine)
     spacing = source if spacing is None else spacing
     check_size(file, voxels.shape, source, spacing)
-    # Ours, as the reader's may map the file; in the order that the voxels have, as turning them over in memory is dear.
+    # A copy, as the reader's array may map the file; in the voxels' memory order, as reordering them is expensive.
     array = np.array(voxels, dtype=np.float32, order="K")
     del voxels  # up to twice as large
     notes = _normalize_checked(file, _as_in_memory(array), window, scale)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of scans, read and checked: NIfTI, MetaImage and NRRD, by MONAI's readers; and the one error for them all."""
+"""Read and check scans: NIfTI, MetaImage and NRRD, by MONAI's readers, with one error type for all of them."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def read_scan(file: str | Path) -> tuple[np.ndarray, np.ndarray]:
     reader = NibabelReader() if is_nifti else ITKReader()
     try:
         voxels, meta = reader.get_data(reader.read(str(file)))
-        # MONAI mends a NIfTI whose matrix and pixdim disagree; a matrix that is no orientation at all must not pass.
+        # MONAI corrects a NIfTI whose matrix and pixdim disagree; a matrix that is not an orientation must not pass.
         stored = np.asarray(nibabel.load(file).affine if is_nifti else meta["affine"])  # type: ignore[attr-defined]
-    except Exception as error:  # the readers raise whatever their libraries do
+    except Exception as error:  # the readers raise any of their libraries' errors
         raise ScanError(f"{file}: unreadable or truncated ({one_line(error)}): fetch or export it again") from error
     while voxels.ndim > 3 and voxels.shape[-1] == 1:
         voxels = voxels[..., 0]

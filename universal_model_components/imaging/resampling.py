@@ -18,7 +18,7 @@ from scipy import ndimage
 from torch import Tensor
 
 MODES = ("nearest", "mirror", "reflect")  # SciPy's names; those that keep a constant volume constant
-SPACING_TOLERANCE = 1e-3  # mm; axes this near to the wanted spacing are left as they are, like MONAI's Spacing
+SPACING_TOLERANCE = 1e-3  # mm; axes this close to the requested spacing are left unchanged, like MONAI's Spacing
 ROWS = 64  # output samples computed together
 NEGLIGIBLE = 1e-10  # a cubic spline's weights fall by 3.7 with each voxel: beyond some 17 voxels they are below this
 
@@ -28,7 +28,7 @@ def axis_matrix(n_in: int, positions: Sequence[float], mode: str = "nearest", bl
 
     Args:
         n_in: number of input samples, at positions 0 … n_in - 1.
-        positions: where to sample, in input voxels; beyond the ends `mode` says what lies there.
+        positions: where to sample, in input voxels; `mode` defines the values beyond the ends.
         mode: boundary, one of "nearest", "mirror", "reflect", as in `scipy.ndimage`.
         blur: standard deviation, in input voxels, of a Gaussian that low-passes the samples first; 0 is none.
 
@@ -48,7 +48,7 @@ def axis_matrix(n_in: int, positions: Sequence[float], mode: str = "nearest", bl
         raise ValueError(f"blur: got {blur}, expected a finite standard deviation of at least 0 input voxels")
     if mode not in MODES:
         raise ValueError(f"mode: got {mode!r}, expected one of {', '.join(MODES)}")
-    return torch.tensor(_axis_matrix(n_in, where, mode, blur))  # a copy: the cached array stays as it is
+    return torch.tensor(_axis_matrix(n_in, where, mode, blur))  # a copy: the cached array must not change
 
 
 @lru_cache(maxsize=64)
@@ -82,7 +82,7 @@ def apply_matrices(volume: Tensor, matrices: Sequence[Tensor]) -> Tensor:
     if tuple(tuple(matrix.shape[1:]) for matrix in matrices) != tuple((n,) for n in sizes):
         found = [tuple(matrix.shape) for matrix in matrices]
         raise ValueError(f"matrices: got shapes {found} for a volume of {sizes}, expected (n_out, n_in) for each axis")
-    volume = volume.as_subclass(Tensor)  # a MetaTensor would carry its old affine along
+    volume = volume.as_subclass(Tensor)  # a MetaTensor would keep its old affine
     if volume.dtype not in (torch.float32, torch.float64):
         volume = volume.float()
     with torch.autocast(volume.device.type, enabled=False):
@@ -93,7 +93,7 @@ def apply_matrices(volume: Tensor, matrices: Sequence[Tensor]) -> Tensor:
 
 
 def _multiply(volume: Tensor, matrix: Tensor, axis: int) -> Tensor:
-    """Multiply one axis by a matrix, reading for each block of output rows only the columns that weigh something."""
+    """Multiply one axis by a matrix, reading for each block of output rows only the columns with non-zero weights."""
     shape = list(volume.shape)
     shape[axis] = len(matrix)
     result = volume.new_empty(shape)
@@ -114,7 +114,7 @@ def resample_to_grid(
 ) -> Tensor:
     """Sample the third-order spline through a volume on any rectilinear grid.
 
-    An axis that is sampled at its own voxels, 0 … n - 1, is left bit for bit as it is.
+    An axis that is sampled at its own voxels, 0 … n - 1, is left unchanged bit for bit.
 
     Args:
         volume: any number of leading axes; computed in float32, or in float64 if it is float64.
@@ -146,7 +146,7 @@ def resample(
 
     As there, nothing is low-passed where the spacing grows; and a spline may overshoot the range of its input: clamp
     if the range matters. `resample(result, spacing_out, spacing_in, shape)`, with the shape that the volume had, brings
-    a result back onto the volume's own grid.
+    a result back onto the volume's original grid.
 
     Args:
         volume: any number of leading axes; computed in float32, or in float64 if it is float64.

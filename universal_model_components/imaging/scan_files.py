@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of scans by name: which are scans, the id of one, those below a folder, the bytes that one consists of."""
+"""Scan files by name: their suffixes and ids, the scans below a folder, the files and the hash of one scan."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def stem(file: str | Path) -> str:
 
 
 def find_scans(folder: Path) -> Iterator[Path]:
-    """Yield the scans below a folder, sorted; hidden ones are passed over, links are followed, each folder once."""
+    """Yield the scans below a folder, sorted; hidden ones are skipped, links are followed, folders visited once."""
     seen = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         if os.path.realpath(parent) in seen:  # by a link: the same scan under two ids could be in both splits

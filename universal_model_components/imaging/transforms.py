@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MONAI dictionary transforms of every bundle: read a scan, normalize it, bring answers back to its original space.
+"""MONAI dictionary transforms of every bundle: read a scan, normalize it, map predictions to native image space.
 
 `NormalizeScand` takes the `MetaTensor`s in memory that `ReadScand`, or MONAI's `LoadImaged` and `EnsureChannelFirstd`,
-make, so that a server may put its own loader there. The transforms touch no keys but those they are given; what the way
-back needs travels in the volume's own metadata, under `ORIGINAL_SPACE`.
+make, so a server may use its own loader instead. The transforms touch only the given keys; what the inverse mapping
+needs is kept in the volume's metadata, under `ORIGINAL_SPACE`.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ ORIGINAL_SPACE = "original_space"  # metadata: shape and affine of the scan, and
 
 
 class ReadScand(MapTransform):
-    """Read scans with `read_scan`: named readers, whole files, and one line about a file that cannot be used.
+    """Read scans with `read_scan`: explicit readers, whole files, and a one-line error for a file that cannot be used.
 
     Args:
         keys: whose values are paths; they become `MetaTensor`s (1, H, W, D) with the metadata of MONAI's loaders.
-        allow_missing_keys: pass over keys that are not there.
+        allow_missing_keys: skip missing keys.
 
     Raises:
         ScanError: as `read_scan`.
@@ -59,10 +59,10 @@ class ReadScand(MapTransform):
 
 
 class NormalizeScand(MapTransform):
-    """Make scans volumes in [0, 1], closest RAS, at one spacing (paper IV-B.1).
+    """Convert scans to volumes in [0, 1], closest RAS, at one spacing (paper IV-B.1).
 
-    Clip and scale, then a third-order spline; nothing is rotated, and nothing cropped away unless it is asked for.
-    Labels follow their image onto its grid by nearest neighbor, merged to foreground.
+    Clip and scale, then a third-order spline; nothing is rotated, and nothing is cropped unless requested.
+    Labels follow their image onto its grid by nearest neighbor, merged into foreground.
 
     Args:
         keys: of the images, `MetaTensor`s (1, H, W, D).
@@ -70,14 +70,14 @@ class NormalizeScand(MapTransform):
             modality.
         intensity_scale: "range" scales by the window (CT), "volume" by the clipped volume's own range (MRI); or a
             mapping by modality.
-        spacing: mm, or None to keep each scan's own.
-        label_keys: of masks on the grid of the first image; one that is absent is passed over.
+        spacing: mm, or None to keep each scan's native spacing.
+        label_keys: of masks on the grid of the first image; a missing one is skipped.
         label_values: which values are foreground, see `labels.Labels`.
         foreground_crop: crop to the body first, see `foreground.foreground_box`.
         quantize: round to the levels that files of normalized scans hold, see `hdf5.quantize`.
-        modality_key: where mappings find the scan's modality; a sample without it, such as a server's, is judged by its
-            intensities (`guess_modality`), and the log says so.
-        allow_missing_keys: pass over images that are not there.
+        modality_key: where mappings find the scan's modality; a sample without it, such as a server's, is classified by
+            its intensities (`guess_modality`), which is logged.
+        allow_missing_keys: skip missing images.
 
     Raises:
         ScanError: when a scan or its label cannot be used; one line, with the file's name.
@@ -146,17 +146,17 @@ class NormalizeScand(MapTransform):
 
 
 class ToOriginalSpaced(MapTransform):
-    """Bring what a network made of a normalized volume back to the scan's original image space: shape, affine, axes.
+    """Map a network's output for a normalized volume to the scan's native image space: shape, affine, axes.
 
-    Third-order spline. Give it probabilities rather than masks, and threshold after.
+    Third-order spline. Give it probabilities rather than masks, and threshold afterwards.
 
     Args:
         keys: tensors (C, H, W, D) on the grid of `reference`.
-        reference: key of the volume that `NormalizeScand` made, whose metadata knows the way.
+        reference: key of the volume that `NormalizeScand` made, whose metadata describe the native space.
         restore_intensity: the tensors are normalized intensities: clamp them to [0, 1], and bring them back to the
-            file's unit, too; what the window clipped away does not come back. Otherwise the spline is clamped to the
-            range that came in.
-        allow_missing_keys: pass over keys that are not there.
+            file's unit, too; what the window clipped is lost. Otherwise the spline is clamped to the
+            range of the input.
+        allow_missing_keys: skip missing keys.
 
     Raises:
         ValueError: when the reference has not been through `NormalizeScand`, or the shapes differ.
@@ -173,7 +173,7 @@ class ToOriginalSpaced(MapTransform):
         self.reference, self.restore_intensity = reference, restore_intensity
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Replace tensors by `MetaTensor`s with the scan's own metadata."""
+        """Replace tensors by `MetaTensor`s with the scan's original metadata."""
         result = dict(data)
         volume = result[self.reference]
         if ORIGINAL_SPACE not in getattr(volume, "meta", {}):
@@ -199,7 +199,7 @@ class ToOriginalSpaced(MapTransform):
 
 
 def grid_of(image: Any, name: str) -> Grid:
-    """Return where the voxels of a scan in memory lie.
+    """Return the voxel grid of a scan in memory.
 
     Args:
         image: a `MetaTensor` (1, H, W, D).

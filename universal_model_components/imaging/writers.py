@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The writer of NIfTI files: each is there whole or not at all."""
+"""A NIfTI writer whose files are written atomically."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ..utils.files import write_atomically
 
 
 class AtomicNibabelWriter(NibabelWriter):
-    """MONAI's writer of NIfTI files (`.nii.gz`), but the file is written beside its name and renamed.
+    """MONAI's writer of NIfTI files (`.nii.gz`), but the file is written to a temporary name and renamed.
 
-    It never resamples, and so takes any affine; MONAI 1.6.1's own fails on some that permute axes, even with
+    It never resamples, and so accepts any affine; MONAI 1.6.1's writer fails on some that permute axes, even with
     resample=False.
 
     Raises:
-        OSError: when it cannot be written; what was there before is kept.
+        OSError: when it cannot be written; an existing file is kept.
     """
 
     def set_metadata(self, meta_dict: Mapping | None, resample: bool = False, **options: Any) -> None:

@@ -25,8 +25,8 @@ def draw_blocks(seeds: Tensor, shape: Sequence[int], count: int = BLOCKS) -> Blo
     """Draw the blocks of local shuffling: sides uniform in 1 to ⌊side/10⌋ (at least 1), positions uniform in the cube.
 
     Each block's permutation is uniform: a first and a second uniform permutation around a cyclic shift. A cube draws
-    four of each for a class of blocks and each block picks among them, so that two of a cube's blocks may be related.
-    Drawing all 10,000 independently would sort 245 thousand keys a cube, not 21, and take longer than all the rest.
+    four of each for every class of blocks, and each block picks one of them, so blocks of one cube may be correlated.
+    Drawing all 10,000 independently would sort 245 thousand keys per cube, not 21, and dominate the run time.
 
     Args:
         seeds: one int64 seed for each cube.

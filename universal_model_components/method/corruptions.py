@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The paper's τ as arithmetic: flip, non-linear map, inner- and outer-painting (paper III-A).
+"""The deterministic part of the paper's τ: flip, non-linear map, inner- and outer-painting (paper III-A).
 
 Each function takes a batch of cubes and the parameters of every cube, and returns a new batch; nothing here is random
 (`genesis` draws). Spatial parameters are shared by a cube's channels. Local shuffling, the long one, has its
@@ -41,14 +41,14 @@ def map_intensity(cubes: Tensor, control: Tensor, decreasing: Tensor) -> Tensor:
     """Map intensities through a monotone cubic Bézier curve (non-linear transformation, paper III-A).
 
     The curve runs from (0, 0) to (1, 1). Because its control points lie in the unit square, x and y both rise along it,
-    so it is a function. A decreasing map runs through y backwards: from (0, 1) to (1, 0). The map is linear between
-    4096 equally spaced intensities, at which it is the curve's: within 1e-5 of it on average, and within 1e-4 but for
-    one value in a thousand, next to an almost vertical tangent.
+    so it is a function. A decreasing map reverses y: from (0, 1) to (1, 0). The curve is tabulated at 4096 equally
+    spaced intensities and interpolated linearly: within 1e-5 of the curve on average, and within 1e-4 except for one
+    value in a thousand, next to an almost vertical tangent.
 
     Args:
         cubes: sub-volumes in [0, 1]; values outside are clamped after mapping.
         control: the two inner control points, (x, y) each, in [0, 1].
-        decreasing: which maps fall.
+        decreasing: which maps are decreasing.
 
     Shape:
         cubes (B, C, H, W, D); control (B, 2, 2); decreasing (B,) bool → (B, C, H, W, D).
@@ -72,13 +72,13 @@ def inner_paint(cubes: Tensor, boxes: Tensor, noise: Tensor) -> Tensor:
     Args:
         cubes: sub-volumes in [0, 1].
         boxes: corners in voxels, half-open; boxes of zero size change nothing.
-        noise: what the boxes are filled with, at the voxel that it replaces.
+        noise: values that fill the boxes, voxel by voxel.
 
     Shape:
         cubes (B, C, H, W, D); boxes (B, N, 2, 3) int64; noise as cubes → (B, C, H, W, D).
 
     Raises:
-        ValueError: when a box leaves the cube; the message names the sample, the box and the cube's shape.
+        ValueError: when a box extends beyond the cube; the message names the sample, the box and the cube's shape.
     """
     return torch.lerp(cubes, noise.to(cubes.dtype), _inside(boxes, cubes))
 
@@ -86,7 +86,7 @@ def inner_paint(cubes: Tensor, boxes: Tensor, noise: Tensor) -> Tensor:
 def outer_paint(cubes: Tensor, windows: Tensor, noise: Tensor) -> Tensor:
     """Replace everything outside the union of the windows by noise (outer-painting, paper III-A).
 
-    Args, Shape and Raises are those of `inner_paint`, with windows in the place of boxes.
+    Args, Shape and Raises are those of `inner_paint`, with windows instead of boxes.
     """
     return torch.lerp(noise.to(cubes.dtype), cubes, _inside(windows, cubes))
 
@@ -114,7 +114,7 @@ def tabulate_curves(control: Tensor, decreasing: Tensor) -> Tensor:
 
 
 def move(tensor: Tensor, device: torch.device) -> Tensor:
-    """Bring a small tensor to where the cubes are; toward a CUDA device without waiting for its queue."""
+    """Move a small tensor to the device of the cubes; asynchronously for CUDA."""
     return tensor.to(device, non_blocking=device.type == "cuda")
 
 
@@ -147,7 +147,7 @@ def _inside(boxes: Tensor, cubes: Tensor) -> Tensor:
 
 
 def _check_boxes(boxes: Tensor, shape: tuple[int, int, int]) -> None:
-    """Refuse boxes that leave the cube."""
+    """Reject boxes that extend beyond the cube."""
     wrong = ((boxes < 0) | (boxes > torch.tensor(shape, device=boxes.device))).flatten(2).any(2).nonzero()
     if len(wrong):
         sample, box = wrong[0].tolist()

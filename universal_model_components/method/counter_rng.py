@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random sampling as a pure function of (seed, stream, position), for a whole batch at once.
 
-A `torch.Generator` serves one sequence, so what a sample gets depends on the samples before it. Here every number is a
+A `torch.Generator` produces one sequence, so a sample's numbers depend on the samples before it. Here every number is a
 hash of its sample's seed, a stream (what the number is for) and its position: a sample gets the same numbers in
 any batch, in any order and, because the hash is integer arithmetic, on any device. The mixing function is the
 finalizer of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014).
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-_STEP = 0x9E3779B97F4A7C15 - (1 << 64)  # odd, 2^64 / golden ratio; int64 arithmetic wraps, as the hash wants
+_STEP = 0x9E3779B97F4A7C15 - (1 << 64)  # odd, 2^64 / golden ratio; int64 arithmetic wraps, as the hash requires
 _FACTORS = (0xBF58476D1CE4E5B9 - (1 << 64), 0x94D049BB133111EB - (1 << 64))
 
 
@@ -46,7 +46,7 @@ def uniform(seeds: Tensor, stream: int, count: int) -> Tensor:
 
 
 def fields(seeds: Tensor, stream: int, words: int, count: int) -> Tensor:
-    """Integers uniform in [0, 2^21), three out of each random word; `seeds` (B,) → (B, 3 * words, count) int64."""
+    """Integers uniform in [0, 2^21), three from each random word; `seeds` (B,) → (B, 3 * words, count) int64."""
     bits = random_bits(seeds, stream, words * count).unflatten(1, (words, 1, count))
     shifts = 21 * torch.arange(3, device=seeds.device)[:, None]
     return ((bits >> shifts) & ((1 << 21) - 1)).flatten(1, 2)
@@ -55,7 +55,7 @@ def fields(seeds: Tensor, stream: int, words: int, count: int) -> Tensor:
 def noise(seeds: Tensor, stream: int, shape: Sequence[int]) -> Tensor:
     """Uniform float32 noise k / 65536 in [0, 1), as fine as 16-bit scans; `seeds` (B,) → (B, *shape).
 
-    Each 64-bit word serves four voxels, which quarters the cost of the hash.
+    Each 64-bit word serves four voxels, which reduces the cost of the hash to a quarter.
     """
     count = math.prod(shape)
     words = random_bits(seeds, stream, -(-count // 4)).view(torch.int16)

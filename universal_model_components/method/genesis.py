@@ -3,9 +3,9 @@
 
 The arithmetic is in `corruptions` and `local_shuffling`, which draw nothing.
 
-τ is the mix that the paper cites (its reference 14), in this order: flip (input and target), local shuffling,
-non-linear map, painting (inner or outer). What each cube undergoes is drawn on the CPU, a few numbers a cube, so that
-only the chosen cubes are worked on; blocks, permutations and noise are drawn where the cubes are.
+τ is the combination that the paper cites (its reference 14), in this order: flip (input and target), local shuffling,
+non-linear map, painting (inner or outer). What each cube undergoes is drawn on the CPU, a few numbers per cube, so that
+only the selected cubes are processed; blocks, permutations and noise are drawn on the device of the cubes.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class GenesisCorruption:
     """The paper's τ on a batch: flip, then local shuffling, then a non-linear map, then painting.
 
     A cube's corruption is a function of its seed alone: the same in any batch and on any device. With seeds on the CPU
-    nothing waits for a CUDA device.
+    there is no synchronization with a CUDA device.
 
     Args:
         flip: probability of each further flip along a random axis, of input and target, up to three.
@@ -70,7 +70,7 @@ class GenesisCorruption:
         nonlinear: probability of a non-linear intensity map, half of them decreasing.
         paint: probability of painting.
         inner: probability that painting is inner-painting; otherwise it is outer-painting.
-        generator: where seeds come from when a call gives none (CPU; by default PyTorch's own).
+        generator: source of seeds when a call passes none (CPU; by default PyTorch's own).
 
     Raises:
         ValueError: when a probability is outside [0, 1].
@@ -107,10 +107,10 @@ class GenesisCorruption:
             is flipped the target is `cubes` itself, not a copy.
 
         Raises:
-            ValueError: when cubes are no floating-point (B, C, H, W, D), seeds are not one int64 for each, or the cubes
-                are too small to be painted.
+            ValueError: when cubes are not floating-point (B, C, H, W, D), seeds are not one int64 per cube, or cubes are
+                too small to be painted.
         """
-        cubes = cubes.as_subclass(Tensor)  # a MetaTensor's bookkeeping would cost more than the arithmetic
+        cubes = cubes.as_subclass(Tensor)  # a MetaTensor's overhead would exceed the cost of the arithmetic
         check_cubes(cubes)
         seeds = draw_seeds(len(cubes), self.generator) if seeds is None else torch.as_tensor(seeds).as_subclass(Tensor)
         if seeds.shape != (len(cubes),):
@@ -163,7 +163,7 @@ class GenesisCorruption:
         non_blocking: bool = False,
         **kwargs: Any,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Corrupt a batch of the cube store: what MONAI's engines take as `prepare_batch`.
+        """Corrupt a batch of the cube store: what MONAI's engines accept as `prepare_batch`.
 
         Args:
             batch: "image" (B, C, H, W, D) and, where present, "seed" (B,) and the labels "modality" and "scale" (B,).
@@ -181,14 +181,14 @@ class GenesisCorruption:
         return corrupted, {"restoration": target, **moved}
 
     def _check_paintable(self, shape: tuple[int, ...]) -> None:
-        """Refuse cubes in which a box or a window with its margins does not fit."""
+        """Reject cubes in which a box or a window with its margins does not fit."""
         least = 14 if self.inner < 1 else 8
         if self.paint > 0 and min(shape) < least:
             raise ValueError(f"cubes: painting needs sides of at least {least} voxels, found {shape}")
 
 
 def corrupt(cubes: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
-    """Apply what was drawn, in τ's order; samples that were not chosen pass unchanged: → (corrupted, target)."""
+    """Apply what was drawn, in τ's order; samples that were not selected pass unchanged: → (corrupted, target)."""
     p = parameters
     target = cubes
     if len(p.flipped):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Heads on the encoder's features: modality discriminator D and gradient reversal (III-B), scale classifier S (III-C).
 
-A head takes feature maps and knows nothing of the network that they come from; so it serves any encoder.
+A head takes feature maps and does not depend on the network that produced them, so it works with any encoder.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from .unet import FEATURES, ConvBlock
 
 
 def reverse_gradient(x: torch.Tensor) -> torch.Tensor:
-    """Return `x` unchanged, with the sign of its gradient turned (paper III-B, Eq. 2 as one backward pass).
+    """Return `x` unchanged, with the sign of its gradient reversed (paper III-B, Eq. 2 as one backward pass).
 
-    2x − x equals x exactly in floating point, and the detached half carries no gradient. Plain arithmetic scripts and
-    saves with TorchScript, which an `autograd.Function` does not.
+    2x − x equals x exactly in floating point, and the detached half carries no gradient. Plain arithmetic can be
+    scripted and saved with TorchScript; an `autograd.Function` cannot.
 
     Shape:
         any → the same.
@@ -51,7 +51,7 @@ class PooledClassifier(nn.Module):
 
 
 class ScaleClassifier(PooledClassifier):
-    """S (paper III-C): which of the scales a cube was cropped at, from the deepest features, 1024 hidden units.
+    """S (paper III-C): classify the scale of a cube's crop from the deepest features, with 1024 hidden units.
 
     Args:
         in_channels: channels of the encoder's deepest level.
@@ -66,11 +66,11 @@ class ScaleClassifier(PooledClassifier):
 
 
 class ModalityDiscriminator(nn.Module):
-    """D (paper III-B): which modality a cube is of, from the encoder's pooled levels.
+    """D (paper III-B): classify a cube's modality from the encoder's pooled levels.
 
     Three stages of two convolutions and 2×2×2 max-pooling, global average pooling, two fully connected layers. The
     first stage reads the encoder's first level after its pooling; after each pooling of D but the last, the encoder's
-    next pooled level, which has the same size by then, is concatenated: the paper's dense connection of E and D.
+    next pooled level, which has the same size by then, is concatenated: the paper's dense connection between E and D.
 
     Args:
         features: channels of the encoder's levels, finest first; all but the last are read, and are D's stage widths.

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Local shuffling (paper III-A) as table look-ups: which block is on top of each voxel, and which voxel it takes there.
+"""Local shuffling (paper III-A) as table look-ups: the topmost block at each voxel, and the voxel that it reads there.
 
 The blocks overlap, so most of what a loop over blocks writes is overwritten. Here the last block over each voxel is
 found first (every block marks a few windows, the windows are halved until they are voxels); then each voxel reads the
-permutation of that one block. Everything that depends on the cube's shape alone is tabulated once.
+permutation of that one block. Everything that depends only on the cube's shape is tabulated once.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def shuffle_blocks(cubes: Tensor, blocks: Blocks) -> Tensor:
         cubes (B, C, H, W, D) → (B, C, H, W, D).
 
     Raises:
-        ValueError: when a side is larger than `largest_block` or a block leaves the cube (checked on the CPU only: on
-            CUDA the check would wait for the device).
+        ValueError: when a side is larger than `largest_block` or a block extends beyond the cube (checked on the CPU
+            only: on CUDA the check would synchronize with the device).
     """
     shape = check_cubes(cubes)
     _check_blocks(blocks, shape)
@@ -86,12 +86,12 @@ def block_orders(blocks: Blocks, sample: int, shape: Sequence[int]) -> list[Tens
 
 
 class _Tables(NamedTuple):
-    """What depends on the cube's shape alone. A lane is a voxel of a class; a cell, a voxel of the largest block."""
+    """What depends only on the cube's shape. A lane is a voxel of a class; a cell, a voxel of the largest block."""
 
     first_lane: Tensor  # (classes,) first lane of each class
     base: Tensor  # (lanes,) first lane of this lane's class
     step: Tensor  # (lanes,) int32, from a block's first voxel to this one, in the flat cube
-    twice: Tensor  # (2 lanes,) the lanes of each class twice over: a cyclic shift becomes an addition
+    twice: Tensor  # (2 lanes,) the lanes of each class twice in a row: a cyclic shift becomes an addition
     lane: Tensor  # (classes * cells,) lane at each cell of each class
     cells: int
     grid: Tensor  # (H * W * D,) int32, in cells: its difference between two voxels of a block is that of their cells
@@ -182,10 +182,10 @@ def _last_block(blocks: Blocks, shape: Sequence[int]) -> Tensor:
 
 
 def _source_voxels(blocks: Blocks, last: Tensor, shape: Sequence[int]) -> Tensor:
-    """Flat position of the voxel that each voxel is filled from, anything under no block: (B, H * W * D) int64."""
+    """Flat source position of each voxel, arbitrary where no block covers it: (B, H * W * D) int64."""
     tables = _tables(shape, last.device)
     batch, _, members, lanes = blocks.orders.shape
-    margin = sum(shape) * math.prod(largest_block(shape))  # voxels under no block read here
+    margin = sum(shape) * math.prod(largest_block(shape))  # voxels covered by no block read here
     first, second = blocks.orders.unbind(1)
     lane_of_cell = first.flatten(0, 1).gather(1, tables.lane.expand(batch * members, -1)).int()
     step = _take(tables.step, second + tables.base).flatten(0, 1).gather(1, tables.twice.expand(batch * members, -1))
@@ -206,7 +206,7 @@ def _source_voxels(blocks: Blocks, last: Tensor, shape: Sequence[int]) -> Tensor
 
 
 def _take(table: Tensor, index: Tensor) -> Tensor:
-    """Entries of a table, whatever the shapes of both (on the CPU much faster than `table[index]`)."""
+    """Entries of a table, for any shapes of both (on the CPU much faster than `table[index]`)."""
     return table.flatten().index_select(0, index.flatten()).view_as(index)
 
 
@@ -222,7 +222,7 @@ def _linear(corners: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def _check_blocks(blocks: Blocks, shape: Sequence[int]) -> None:
-    """Refuse blocks that are too large or leave the cube."""
+    """Reject blocks that are too large or extend beyond the cube."""
     if blocks.sides.device.type != "cpu" or not blocks.sides.numel():
         return
     largest = largest_block(shape)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pre-training objective (paper Eq. 1 to 4). Takes tensors only.
+"""The pre-training objective (paper Eq. 1 to 4). Operates on tensors only.
 
-The game of Eq. 2 and 4 is played by gradient reversal inside the network, so that everything here is minimized.
+The min-max game of Eq. 2 and 4 is implemented by gradient reversal inside the network, so all losses here are
+minimized.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class UniversalObjective(nn.Module):
     def forward(
         self, logits: Mapping[str, torch.Tensor], targets: Mapping[str, torch.Tensor]
     ) -> dict[str, torch.Tensor]:
-        """Return every loss on its own, unweighted, and their weighted sum as "loss"."""
+        """Return every loss separately, unweighted, and their weighted sum as "loss"."""
         losses = {"restoration": restoration_loss(logits["restoration"], targets["restoration"])}
         for name in ("modality", "scale"):
             if name in logits:

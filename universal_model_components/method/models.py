@@ -84,7 +84,7 @@ class ClassificationModel(nn.Module):
         in_channels: channels of the image.
         num_classes: number of logits.
         features: output channels of the encoder's levels, finest first; as in pre-training, so that its weights fit.
-        hidden_channels: units between the two fully connected layers; the paper gives S 1024, and says no more.
+        hidden_channels: units between the two fully connected layers; the paper specifies 1024 for S only.
         batch_statistics: see `unet.ConvBlock`.
 
     Shape:
@@ -109,7 +109,7 @@ class ClassificationModel(nn.Module):
 
 
 class SegmentationModel(UNet):
-    """E and G for a segmentation task, one logit a voxel (paper IV-B.2).
+    """E and G for a segmentation task, one logit per voxel (paper IV-B.2).
 
     The names of its parameters are those of `UniversalModel`, so that pre-trained weights fit; the arguments are
     those of `UNet`.

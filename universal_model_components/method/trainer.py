@@ -2,7 +2,7 @@
 """The pre-training trainer and the optimizer's parameter groups (paper IV-B.2, Eq. 4).
 
 It is MONAI's `Trainer` with one optimizer and one backward pass for E, G, D and S; gradient reversal inside the network
-plays the two-player game. Corruption happens in `prepare_batch`, on the device, a whole batch at a time.
+implements the two-player game. Corruption happens in `prepare_batch`, on the device, one batch at a time.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def parameter_groups(network: nn.Module, learning_rate: Mapping[str, float]) -> 
         learning_rate: rate of each part: "unet" (E and G), "scale_classifier" (S), "discriminator" (D).
 
     Raises:
-        ValueError: when a part has no rate, or a rate has no part of that name.
+        ValueError: when a part has no rate, or a rate names an unknown part.
     """
     unknown = sorted(set(learning_rate) - set(PARTS))
     if unknown:
@@ -50,7 +50,7 @@ def parameter_groups(network: nn.Module, learning_rate: Mapping[str, float]) -> 
 
 
 class PretrainingTrainer(SupervisedTrainer):
-    """Train every part of a `UniversalModel` by one backward pass a batch (Eq. 4).
+    """Train every part of a `UniversalModel` with one backward pass per batch (Eq. 4).
 
     Args:
         device: where to compute.
@@ -66,8 +66,8 @@ class PretrainingTrainer(SupervisedTrainer):
         amp_dtype: "bfloat16" or "float16".
         accumulation_steps: batches whose gradients are averaged for one step of the optimizer; the last step of an
             epoch may average fewer.
-        gradient_clip: largest norm of the gradient over all parts; 0 is off.
-        freeze_normalization: batch norms use their running statistics and leave them alone.
+        gradient_clip: maximum norm of the gradient over all parts; 0 disables clipping.
+        freeze_normalization: batch norms use their running statistics and do not update them.
         kwargs: further arguments of `monai.engines.SupervisedTrainer`.
 
     The output of an iteration, decollated, has "image" (corrupted), "label" (original), "pred" (restoration logits),
@@ -123,7 +123,7 @@ class PretrainingTrainer(SupervisedTrainer):
         return done == 0 or done % self.accumulation_steps == 0
 
     def _iteration(self, engine: Any, batchdata: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Corrupt, compute the losses and their gradients, and step when enough batches are in."""
+        """Corrupt, compute the losses and their gradients, and step when enough batches are accumulated."""
         image, targets = self.prepare_batch(batchdata, self.state.device, self.non_blocking, **self.to_kwargs)
         self.network.train()
         if self.freeze_normalization:

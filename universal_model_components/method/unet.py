@@ -24,7 +24,7 @@ class ConvBlock(nn.Module):
         hidden_channels: channels between the two convolutions.
         out_channels: channels of the output.
         batch_statistics: normalize by the batch's own mean and variance in evaluation too, as the original
-            implementations do; outputs then depend on what else is in the batch.
+            implementations do; outputs then depend on the other samples of the batch.
 
     Shape:
         (B, in_channels, H, W, D) → (B, out_channels, H, W, D).
@@ -47,9 +47,9 @@ class ConvBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-    """E: one `ConvBlock` a level, max-pooling between levels.
+    """E: one `ConvBlock` per level, max-pooling between levels.
 
-    The first convolution of a level has half of its output channels, as the source that the paper follows has it:
+    The first convolution of a level has half of its output channels, as in the implementation that the paper follows:
     1→32→64, 64→64→128, 128→128→256, 256→256→512 at the default width.
 
     Args:
@@ -119,7 +119,7 @@ class Decoder(nn.Module):
     """G: from the encoder's levels to logits at full resolution.
 
     Args:
-        features: channels of the levels that come in, finest first.
+        features: channels of the input levels, finest first.
         out_channels: channels of the logits.
         batch_statistics: see `ConvBlock`.
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every package may need: atomic files, settings from the command line, user errors, tables, processes.
+"""Shared utilities: atomic files, settings from the command line, user errors, tables, processes.
 
-`files` writes beside and renames, `archives` zips, `settings` reads booleans and nulls, `errors` puts a user error into
-one line, `tables` reads CSV files, `parallel` and `cluster` work on many cases, `versions` names what a figure depends
-on. It imports nothing else of this package.
+`files` writes atomically, `archives` zips bundles, `settings` reads booleans and nulls, `errors` reports a user error
+in one line, `tables` reads CSV files, `parallel` and `cluster` process many cases, `versions` lists package versions. It
+imports nothing else from this package.
 """

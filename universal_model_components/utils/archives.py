@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Zipped bundles: the same bytes each time on the way out, and no surprises on the way in."""
+"""Zipped bundles: written reproducibly, and checked for safety before they are unpacked."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path, PurePosixPath
 
 from .files import write_atomically
 
-LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the first time that a zip can name
+LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can store
 
 
 def write_zip(file: Path, members: Mapping[str, bytes]) -> None:
     """Zip files reproducibly: sorted, one date, one mode, and stored, because compressors differ between versions.
 
     Args:
-        file: what to write, beside and then renamed.
+        file: what to write, atomically.
         members: contents of the files by their names in the archive.
     """
 
@@ -32,12 +32,12 @@ def write_zip(file: Path, members: Mapping[str, bytes]) -> None:
 
 
 def check_zip(file: str | Path) -> list[str]:
-    """Read a zipped bundle through without unpacking it, and return its members' names.
+    """Read a whole zipped bundle without unpacking it, and return its members' names.
 
     Raises:
         FileNotFoundError: when there is no such file.
-        ValueError: when it is no zip or damaged, or a member is absolute, leaves the folder (`..`), is a link, comes
-            twice, or lies outside the one folder that a bundle is.
+        ValueError: when it is not a zip or damaged, or a member is absolute, leaves the folder (`..`), is a link,
+            occurs twice, or lies outside the bundle's single folder.
     """
     if not Path(file).is_file():
         raise FileNotFoundError(f"{file}: no such file: give a zipped bundle")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""User errors, such as a missing file or a setting out of range: one line where a run ends, exceptions before that.
+"""User errors, such as a missing file or a setting out of range: exceptions in the package, one line at the end of a run.
 
-Inside the package they are `ValueError`, `OSError` or `FloatingPointError`, which a notebook or a federated client can
-catch. MONAI's parser and transforms wrap them into errors of their own; `user_error` finds them again.
+They are `ValueError`, `OSError` or `FloatingPointError`, which a notebook or a federated client can catch.
+MONAI's parser and transforms wrap them in errors of their own; `user_error` finds the original.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 logger = logging.getLogger(__name__)
 
 USER_ERRORS = (OSError, ValueError, FloatingPointError)
-INTERRUPTED = 130  # exit code of a process that Ctrl-C has ended: 128 + SIGINT
+INTERRUPTED = 130  # exit code of a process interrupted by Ctrl-C: 128 + SIGINT
 
 Kind = TypeVar("Kind", bound=BaseException)
 
@@ -33,7 +33,7 @@ def find_cause(error: BaseException, kinds: type[Kind] | tuple[type[Kind], ...])
 
 
 def user_error(error: BaseException) -> str | None:
-    """Return what a user did wrong in one line; None for an error that is no user error, such as a bug."""
+    """Return a user error as one line; None for any other error, such as a bug."""
     cause = find_cause(error, USER_ERRORS) or _root(error)
     kind, text = type(cause), str(cause)
     if isinstance(cause, OSError) and cause.strerror:
@@ -53,16 +53,16 @@ def _root(error: BaseException) -> BaseException:
 
 
 def _last_error(text: str) -> tuple[type[BaseException], str]:
-    """Return kind and message of the error that a traceback ends with; `Exception` for a kind that is not built in."""
+    """Return kind and message of the error that a traceback ends with; `Exception` for a kind that is not a builtin."""
     *_, name, message = ["", "", *re.split(r"^(?:\w+\.)*(\w+Error): ", text, flags=re.MULTILINE)]
     return getattr(builtins, name, Exception), re.sub(r"^\[Errno \w+\] ", "", message)
 
 
 def show_user_errors(command: str) -> None:
-    """Let this process end in one line, `command: message`, for a user error; the traceback is logged at level DEBUG.
+    """End this process with one line, `command: message`, on a user error; the traceback is logged at level DEBUG.
 
-    It replaces `sys.excepthook`, which an interactive session, a notebook and a server do not come to. Ctrl-C ends in
-    one line too, with exit code 130; any other error goes to the hook that was there before.
+    It replaces `sys.excepthook`, which interactive sessions, notebooks and servers do not reach. Ctrl-C also ends in
+    one line, with exit code 130; any other error goes to the previous hook.
 
     Args:
         command: what the line begins with, such as "train".
@@ -79,7 +79,7 @@ class _Hook:
     def __call__(self, kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         interrupted = isinstance(error, KeyboardInterrupt)
         line = ": ".join(["interrupted", *map(str, error.args)]) if interrupted else user_error(error)
-        if line is None or hasattr(sys, "ps1"):  # a bug, or an interactive session, which goes on
+        if line is None or hasattr(sys, "ps1"):  # a bug, or an interactive session, which continues
             self.previous(kind, error, traceback)
             return
         logger.debug("traceback of the error below", exc_info=(kind, error, traceback))

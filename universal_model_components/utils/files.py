@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are there whole or not at all: written beside their name, flushed, and renamed."""
+"""Atomic file writes: to a temporary name in the same folder, flushed, then renamed."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ import psutil
 
 
 def _node() -> str:
-    """Return a short name of this machine: process numbers mean something on one machine only."""
+    """Return a short name of this machine: process ids are valid on one machine only."""
     return f"{zlib.crc32(platform.node().encode()):08x}"
 
 
 def remove_orphans(folder: Path, name: str = "*") -> None:
-    """Remove what processes that were killed while writing `name` left beside it.
+    """Remove the temporary files of processes that were killed while writing `name`.
 
-    Files of living processes stay, and those of other machines that share the folder.
+    Files of running processes, and of other machines that share the folder, are kept.
     """
     for left in folder.glob(f".{name}.*.tmp"):
         node, _, process = left.name.split(".")[-2].rpartition("-")
@@ -32,9 +32,9 @@ def remove_orphans(folder: Path, name: str = "*") -> None:
 
 
 def write_atomically(file: Path, write: Callable[[Path], Any]) -> None:
-    """Call `write` on a path beside `file`, flush it to the disk, and rename it over `file`.
+    """Call `write` on a temporary path in the folder of `file`, flush it to disk, and rename it to `file`.
 
-    A failure on the way (a full disk, a kill) leaves what was there before.
+    After a failure (a full disk, a killed process) the previous content is still there.
 
     Raises:
         OSError: when it cannot be written; the message names the file.

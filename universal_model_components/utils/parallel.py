@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work on many cases in several processes: one thread each, a clean stop, no orphan when the run is killed."""
+"""Process many cases in several processes: one thread each, clean shutdown, no orphans when the run is killed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def usable_cores() -> int:
 
 
 def _exit_with_parent() -> None:
-    """Wait for the parent's end, also by SIGKILL, and end: otherwise a worker would wait for work for ever."""
+    """Exit when the parent does, even by SIGKILL: otherwise a worker would wait for work forever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
@@ -31,7 +31,7 @@ def _exit_with_parent() -> None:
 
 def _start_worker() -> None:
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
@@ -41,11 +41,11 @@ def run_parallel(function: Callable[..., Any], arguments: Sequence[tuple], worke
     Args:
         function: importable by name; it and its arguments and result can be pickled.
         arguments: one tuple for each call; its first item is a mapping whose `file` names the call in messages.
-        workers: processes; 0 works in this process, with one thread too, so that results are the same bit for bit.
+        workers: processes; 0 runs in this process, also with one thread, so that results are identical bit for bit.
 
     Raises:
-        ChildProcessError: when a worker process dies (mostly: out of memory); the message names the files at work.
-        Exception: whatever a call raises; calls that have not begun are dropped, those under way are finished.
+        ChildProcessError: when a worker process dies (usually out of memory); the message names the files in progress.
+        Exception: whatever a call raises; calls that have not started are canceled, running ones finish.
     """
     if workers < 1:
         threads = torch.get_num_threads()

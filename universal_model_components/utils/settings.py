@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values as they arrive from the command line, made what the code means: booleans, nulls and per-modality mappings.
+"""Conversion of command-line values to what the code expects: booleans, nulls and per-modality mappings.
 
 `python -m monai.bundle run` passes overrides through python-fire, which leaves lower-case `true`, `false` and `null` as
 strings; `bool("false")` is True. Each key is converted once, here, where it is read.
@@ -32,18 +32,18 @@ def to_bool(value: Any, key: str) -> bool:
 
 
 def to_optional(value: Any) -> Any:
-    """Return None for None, "null", "none" and "", any other value as it is (`--groups null` arrives as a string)."""
+    """Return None for None, "null", "none" and "", any other value unchanged (`--groups null` arrives as a string)."""
     return None if isinstance(value, str) and value.strip().lower() in ("", "null", "none") else value
 
 
 def plain(value: Any) -> Any:
-    """Return True for "true", "yes" and "on", False for their opposites, None for "null", any other value as it is."""
+    """Return True for "true", "yes" and "on", False for their opposites, None for "null", any other value unchanged."""
     word = value.strip().lower() if isinstance(value, str) else ""
     return word in TRUE if word in (TRUE + FALSE) and not word.isdigit() else to_optional(value)
 
 
 def by_modality(value: Any, modalities: Sequence[str], key: str) -> dict[str, Any]:
-    """Spread a setting over the modalities.
+    """Expand a setting to one value per modality.
 
     Args:
         value: a mapping with one entry for each modality (more are ignored), or one value for all of them.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CSV files with columns that go by several names."""
+"""CSV files whose columns may have alternative names."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 def read_table(
     file: Path, columns: Mapping[str, Sequence[str]], key: str, optional: Sequence[str] = ()
 ) -> Iterator[dict]:
-    """Yield the rows of a CSV with the wanted columns under our names; values are stripped.
+    """Yield the rows of a CSV with the requested columns under our names; values are stripped.
 
     Args:
         file: with a header line.
-        columns: by our name, the names that it may have in the file; case and `_`, `-` and spaces do not matter.
+        columns: by our name, the names that it may have in the file; case, `_`, `-` and spaces are ignored.
         key: command-line option that gave the file, for messages.
         optional: our names of columns that may be missing.
 
@@ -48,7 +48,7 @@ def find_table(root: Path, name: Any, key: str) -> Path:
     """Return the path of a table: as given, or below the root, at most two folders deep.
 
     Raises:
-        ValueError: when it is not there.
+        ValueError: when it is not found.
     """
     given = Path(str(name)).expanduser()
     places = [given, root / given, *sorted(root.glob(f"*/{given.name}")), *sorted(root.glob(f"*/*/{given.name}"))]
