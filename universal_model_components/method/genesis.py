@@ -105,8 +105,8 @@ class GenesisCorruption:
             is flipped the target is `cubes` itself, not a copy.
 
         Raises:
-            ValueError: when cubes are not floating-point (B, C, H, W, D), seeds are not one int64 per cube, or cubes are
-                too small to be painted.
+            ValueError: when cubes are not floating-point (B, C, H, W, D), seeds are not one int64 per cube, or cubes
+                are too small to be painted.
         """
         cubes = cubes.as_subclass(Tensor)  # a MetaTensor's overhead would exceed the cost of the arithmetic
         check_cubes(cubes)
