@@ -138,7 +138,7 @@ def test_test_patients_can_be_named(sets, tmp_path):
     datalist = make(brats2018, sets, test_ids=tmp_path / "ids.txt", allow_partial=True)
     assert groups(datalist, "test") == {name[:-2] for name in names}
     (tmp_path / "ids.txt").write_text("Brats18_gone_1\n")
-    with pytest.raises(ValueError, match=r"test_ids: .* 'Brats18_gone_1' is not a patient of this data set"):
+    with pytest.raises(ValueError, match=r"test_ids: .* 'Brats18_gone_1' is not a patient here"):
         make(brats2018, sets, test_ids=tmp_path / "ids.txt", allow_partial=True)
 
 

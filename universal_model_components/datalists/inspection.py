@@ -69,7 +69,7 @@ def inspect_files(
 
     Args:
         jobs: as for `inspect_file`.
-        cache: file with the results of earlier runs, one line each; created when missing. Files with a problem are read again.
+        cache: file with earlier results, one line each; created when missing. Files with a problem are read again.
         num_workers: processes; None is one per core, 0 runs in this process.
 
     Returns:

@@ -84,7 +84,7 @@ def read_members(file: str | Path, root: str | Path | None = None) -> list[Membe
 
 
 def patient_of(member: Member) -> str | None:
-    """Return the patient's id; None when the group was only derived from the file's name, which means nothing in other lists."""
+    """Return the patient's id; None when the group was only derived from the file's name."""
     group = member.entry.get("group")
     image, case = str(member.entry["image"]), str(member.entry.get("case", ""))
     names = {stem(image), stem(case) if case.endswith(image) else None}

@@ -69,7 +69,9 @@ def choose_test(cases: Sequence[Case], paper: Paper, seed: int, test_ids: Any, f
     groups = {name: case["group"] for case in cases for name in (case["group"], case["id"])}
     missing = [name for name in ids if name not in groups]
     if missing or not ids:
-        raise ValueError(f"test_ids: {file}: {missing[0] if ids else 'nothing'!r} is not a patient of this data set: correct the file")
+        raise ValueError(
+            f"test_ids: {file}: {missing[0] if ids else 'nothing'!r} is not a patient here: correct the file"
+        )
     findings.notes.append(f"test cases from {file}")
     return {groups[name] for name in ids}
 

@@ -43,7 +43,7 @@ def folder(
     """Make the datalist of your own scans.
 
     The layout is detected: a table when one is given; imagesTr with labelsTr (as in the Decathlon and nnU-Net; imagesTs
-    with labelsTs, where both are there, is the test set); or else sub-folders ct, mri, … without labels, for pre-training.
+    with labelsTs, if both exist, is the test set); or else sub-folders ct, mri, … without labels, for pre-training.
 
     Args:
         root: folder of the scans.
@@ -104,7 +104,7 @@ def _find_table(
 
 
 def _name_patients(cases: Sequence[Case], file: str, findings: Findings) -> None:
-    """Read the patients of labeled scans, by path or, where it is unique, by name (la_003); report rows without a match."""
+    """Read the patients of labeled scans, by path or, where unique, by name (la_003); report rows without a match."""
     named = read_groups(file)
     counts = Counter(case["id"] for case in cases)
     used = set()

@@ -13,7 +13,7 @@ from ..utils.settings import to_bool, to_optional
 from .splits import check_fraction
 
 STAGES = ("pretraining", "finetuning")
-LICENSES = {  # as stated by the owners; the terms at the source take precedence. It goes into the provenance of weights.
+LICENSES = {  # as stated by the owners; the terms at the source take precedence; stored in the provenance of weights
     "luna2016": "CC BY 4.0; LIDC-IDRI, which it is made of: CC BY 3.0",
     "lits2017": "terms of the challenge, at its source",
     "brats2018": "data usage agreement of the challenge, at its source",

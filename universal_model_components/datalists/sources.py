@@ -53,7 +53,7 @@ class Source:
         return [entry for entry in listed if isinstance(entry, Mapping)] if isinstance(listed, list) else []
 
     def keep(self, usable: set[str], fraction: float, seed: int) -> Source:
-        """Leave out cases without cubes; a split drawn here is drawn again, so that unusable scans do not count in it."""
+        """Leave out cases without cubes; a split drawn here is drawn again, so that unusable scans do not count."""
         splits = {s: [case for case in self.listed[s] if case["case"] in usable] for s in SPLITS}
         if self.drawn:
             splits = split_cases(sorted(sum(splits.values(), []), key=itemgetter("case")), fraction, seed)
