@@ -9,11 +9,12 @@ them. Runs survive whatever keeps the order of intensities: an offset (HU + 1024
 value, and clipping that leaves enough levels (half are enough; a tenth may not be).
 
 Neither finds a scan that was resampled, cropped, filtered or rounded to fewer levels, and `levels` is empty for
-continuous intensities, where each value occurs once or twice (as after bias-field correction): compare patient ids there.
+continuous intensities, where each value occurs once or twice (as after bias-field correction);
+there, only patient ids help.
 
 Raw scans with equal sides and equal counts of every intensity do not occur, but rank transforms and histogram
-equalization produce them.
-`places`, how many voxels above the median each slice along each axis holds, distinguishes those.
+equalization produce them. `places`, how many voxels above the median each slice along each axis
+holds, distinguishes those.
 """
 
 from __future__ import annotations

@@ -216,12 +216,12 @@ def draw_brain_mri(
         ValueError: for a contrast that is not one of these.
     """
     rng = np.random.default_rng([seed, 4])
-    drawn, chance, spots = str(rng.choice(sorted(HEAD_MRI))), bool(rng.random() < 0.5), int(rng.integers(2, 12))
+    drawn, has_tumor, spots = str(rng.choice(sorted(HEAD_MRI))), bool(rng.random() < 0.5), int(rng.integers(2, 12))
     contrast = drawn if contrast is None else contrast
     if contrast not in HEAD_MRI:
         raise ValueError(f"contrast is {contrast!r}, expected one of {sorted(HEAD_MRI)}")
     spacing = _field_of_view(shape, spacing, (192, 224, 190))
     canvas = Canvas(shape, spacing, (0, 2, -14), HEAD_MRI[contrast], rng, size=rng.uniform(0.92, 1.06), warp=2.0)
-    paint_head(canvas, rng, chance if tumor is None else tumor, spots)
+    paint_head(canvas, rng, has_tumor if tumor is None else tumor, spots)
     image = _scan_mri(canvas, rng, canvas.field(rng, 5, reach=130))
     return _place(image, canvas.labels, spacing, "mri", axcodes, tilt)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """BraTS2018 (paper IV-A.3): `HGG/PATIENT/PATIENT_{flair,t1,t1ce,t2,seg}.nii.gz` and `LGG/…`, 190 and 95 patients.
 
-The paper does not list the patients; they are drawn in proportion to the grades (HGG 140 and 70, LGG 50 and 25), or read
-from a file. Pre-training uses the four contrasts of each training patient (760 volumes, Table I); BTS uses FLAIR and the
-mask, whose every label above 0 is the whole tumor (IV-B.3).
+The paper does not list the patients; they are drawn in proportion to the grades (HGG 140 and 70, LGG 50 and 25), or
+read from a file. Pre-training uses the four contrasts of each training patient (760 volumes, Table I); BTS uses FLAIR
+and the mask, whose every label above 0 is the whole tumor (IV-B.3).
 """
 
 from __future__ import annotations
