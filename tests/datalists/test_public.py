@@ -113,7 +113,7 @@ def test_numbers_of_a_split_are_those_of_the_classes(sets, tmp_path):
     assert {case["label"] for case in datalist["training"] if case["stratum"] == "AD"} == {1}
     assert {case["label"] for case in datalist["test"] if case["stratum"] == "NC"} == {0}
     assert Counter(case["stratum"] for case in datalist["validation"]) == {"AD": 7, "NC": 9}
-    assert any("2 subjects with diagnosis 'MCI': passed over" in note for note in datalist["notes"])
+    assert any("2 subjects with diagnosis 'MCI': skipped" in note for note in datalist["notes"])
 
 
 def test_brats_keeps_patients_together_over_contrasts_and_stages(sets, tmp_path):

@@ -5,16 +5,16 @@
 permutation of axes, in any file format, compression or data type that keeps the intensities, under any header.
 
 `levels` is a sketch of the counts alone: hashes of runs of counts of neighboring intensities, the smallest few of
-them. Runs survive whatever keeps the order of intensities: an offset (HU + 1024), a scaling to [0, 1], another padding
-value, and clipping that leaves enough levels (half are enough; a tenth may not be).
+them. Runs survive any change that preserves the order of intensities: an offset (HU + 1024), a scaling to [0, 1],
+another padding value, and clipping that leaves enough levels (half are enough; a tenth may not be).
 
 Neither finds a scan that was resampled, cropped, filtered or rounded to fewer levels, and `levels` is empty for
-continuous intensities, where each value occurs once or twice (as after bias-field correction);
-there, only patient ids help.
+continuous intensities, where each value occurs once or twice (as after bias-field correction); there, only patient ids
+help.
 
 Raw scans with equal sides and equal counts of every intensity do not occur, but rank transforms and histogram
-equalization produce them. `places`, how many voxels above the median each slice along each axis
-holds, distinguishes those.
+equalization produce them. `places`, how many voxels above the median each slice along each axis holds, distinguishes
+those.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def folder_datalist(
 
     Returns:
         The datalist, and one line for each thing found wrong: an empty, missing or unknown sub-folder, two scans
-        with one id, a scan outside the sub-folders, a group for a scan that is not there.
+        with one id, a scan outside the sub-folders, a group for a missing scan.
 
     Raises:
         ValueError: when the folder is missing, or the groups or the fraction are wrong.

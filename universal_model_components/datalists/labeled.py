@@ -132,7 +132,7 @@ def find_rows(
 
 def _below(root: Path, path: str) -> str | None:
     """Return a path relative to the root, None where it lies elsewhere."""
-    file = root / path  # an absolute path stays itself
+    file = root / path  # an absolute path is unchanged
     return file.relative_to(root).as_posix() if path and file.is_relative_to(root) and ".." not in file.parts else None
 
 

@@ -209,7 +209,7 @@ def conclude(request: Request, content: Mapping[str, Any], findings: Findings) -
     if wrong and not request.allow_partial:
         raise ValueError(
             f"datalist {request.name}: {wrong} differences, listed above; nothing was written: "
-            "complete the data, or give --allow_partial true to go on with what is there"
+            "complete the data, or give --allow_partial true to continue with the available files"
         )
     if not content["training"]:
         raise ValueError(f"datalist {request.name}: no training case in {request.root}: nothing was written")

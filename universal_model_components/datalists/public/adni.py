@@ -88,7 +88,7 @@ def find_subjects(root: Path, table: Path, findings: Findings) -> list[Case]:
     kinds = {subject: diagnoses.get(subject, "not in the table") for subject in scans}
     for kind, count in sorted(Counter(kinds.values()).items()):
         if kind not in CLASSES:
-            findings.notes.append(f"{count} subjects with diagnosis {kind!r}: passed over")
+            findings.notes.append(f"{count} subjects with diagnosis {kind!r}: skipped")
     missing = [subject for subject, kind in diagnoses.items() if kind in CLASSES and subject not in scans]
     if missing:
         findings.differences.append(f"{table.name}: no scan of {len(missing)} subjects, the first is {missing[0]}")
