@@ -277,7 +277,7 @@ def test_luna_names_missing_folds_lost_candidates_and_crossing_patients(tmp_path
     assert [case["group"] for case in datalist["training"]] == ["LIDC-2"]
     assert "subset3: missing or empty" in " ".join(datalist["differences"])
     assert any("patient LIDC-1 is in the test folds too: left out" in line for line in datalist["differences"])
-    assert any("4 candidates of 1 scans" in line for line in datalist["differences"])
+    assert any("4 candidates of 1 missing scans" in line for line in datalist["differences"])
     assert [f"{scans[1].seriesuid}.mhd: unreadable" in line for line in datalist["problems"]] == [True]
     assert any("patients from metadata.csv: 2 have more than one scan" in note for note in datalist["notes"])
 
