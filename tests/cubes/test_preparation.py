@@ -418,7 +418,7 @@ def _die(case):
 def test_a_dead_worker_is_reported_with_the_scan(tmp_path):
     calls = [({"file": name},) for name in ("a.nii", "b.nii", "c.nii")]
     with pytest.raises(
-        ChildProcessError, match=r"^a worker process died, .*, perhaps at b\.nii: use fewer num_workers"
+        ChildProcessError, match=r"^a worker process died, .*, possibly at b\.nii: use fewer num_workers"
     ):
         list(run_parallel(_die, calls, 1))
 

@@ -144,7 +144,7 @@ def test_partners_that_are_missing_and_channels(tmp_path):
         "imagesTr/a_0001.nii.gz",
         "imagesTr/b_0001.nii.gz",
     }
-    with pytest.raises(ValueError, match=r"modality: not told by a dataset.json"):
+    with pytest.raises(ValueError, match=r"modality: not given by a dataset.json"):
         make(root)
     with pytest.raises(ValueError, match="modality: 'pet' is not one of"):
         make(root, modality="pet")

@@ -113,7 +113,7 @@ def test_numbers_of_a_split_are_those_of_the_classes(sets, tmp_path):
     assert {case["label"] for case in datalist["training"] if case["stratum"] == "AD"} == {1}
     assert {case["label"] for case in datalist["test"] if case["stratum"] == "NC"} == {0}
     assert Counter(case["stratum"] for case in datalist["validation"]) == {"AD": 7, "NC": 9}
-    assert any("2 subjects with diagnosis 'MCI': passed over" in note for note in datalist["notes"])
+    assert any("2 subjects with diagnosis 'MCI': skipped" in note for note in datalist["notes"])
 
 
 def test_brats_keeps_patients_together_over_contrasts_and_stages(sets, tmp_path):
@@ -138,7 +138,7 @@ def test_test_patients_can_be_named(sets, tmp_path):
     datalist = make(brats2018, sets, test_ids=tmp_path / "ids.txt", allow_partial=True)
     assert groups(datalist, "test") == {name[:-2] for name in names}
     (tmp_path / "ids.txt").write_text("Brats18_gone_1\n")
-    with pytest.raises(ValueError, match=r"test_ids: .* 'Brats18_gone_1' is no patient here"):
+    with pytest.raises(ValueError, match=r"test_ids: .* 'Brats18_gone_1' is not a patient here"):
         make(brats2018, sets, test_ids=tmp_path / "ids.txt", allow_partial=True)
 
 
@@ -277,7 +277,7 @@ def test_luna_names_missing_folds_lost_candidates_and_crossing_patients(tmp_path
     assert [case["group"] for case in datalist["training"]] == ["LIDC-2"]
     assert "subset3: missing or empty" in " ".join(datalist["differences"])
     assert any("patient LIDC-1 is in the test folds too: left out" in line for line in datalist["differences"])
-    assert any("4 candidates of 1 scans" in line for line in datalist["differences"])
+    assert any("4 candidates of 1 missing scans" in line for line in datalist["differences"])
     assert [f"{scans[1].seriesuid}.mhd: unreadable" in line for line in datalist["problems"]] == [True]
     assert any("patients from metadata.csv: 2 have more than one scan" in note for note in datalist["notes"])
 

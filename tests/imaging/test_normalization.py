@@ -187,7 +187,7 @@ BAD = [
     (lambda d: write_with_rows(d / "bad.nii", [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]), "singular affine"),
     (lambda d: write_with_rows(d / "bad.nii", [1, 0, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]), "singular affine"),
     (lambda d: write_with_rows(d / "bad.nii", [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, np.nan, 0]), "singular affine"),
-    (lambda d: write_scan(d / "bad.nii", body(), 1000.0), "no patient's size"),
+    (lambda d: write_scan(d / "bad.nii", body(), 1000.0), "not a plausible patient size"),
     (lambda d: write_scan(d / "bad.nii", body(), 80.0), r"1\.\de\+10 voxels at spacing \[1.0, 1.0, 1.0\] mm"),
 ]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was found on the way to a datalist: counts, differences from what was expected, unusable files, notes."""
+"""What was found while making a datalist: counts, differences from what was expected, unusable files, notes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Findings:
     """Collected while a data set is read, printed at the end, and stored in the datalist.
 
     Args:
-        counts: rows of what, found, expected (mostly: in the paper).
+        counts: rows of what, found, expected (usually by the paper).
         differences: one line for each thing that is not as expected.
         problems: one line for each file or entry that was skipped.
         notes: one line for each thing worth knowing.

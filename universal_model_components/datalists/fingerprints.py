@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fingerprints of a scan's content, to find it again in another file: they count intensities and forget directions.
+"""Fingerprints of a scan's content, to recognize it in another file: they count intensities and ignore orientation.
 
 `voxels` hashes the sorted sides and how often each intensity occurs, as float32. It is the same after any flip or
 permutation of axes, in any file format, compression or data type that keeps the intensities, under any header.
 
 `levels` is a sketch of the counts alone: hashes of runs of counts of neighboring intensities, the smallest few of
-them. Runs survive whatever keeps the order of intensities: an offset (HU + 1024), a scaling to [0, 1], another value of
-the padding, and a clip that leaves enough of the levels (half do; with a tenth it is luck).
+them. Runs survive any change that preserves the order of intensities: an offset (HU + 1024), a scaling to [0, 1],
+another padding value, and clipping that leaves enough levels (half are enough; a tenth may not be).
 
 Neither finds a scan that was resampled, cropped, filtered or rounded to fewer levels, and `levels` is empty for
-continuous intensities, where each value occurs once or twice (as after bias-field correction): patient ids must tell.
+continuous intensities, where each value occurs once or twice (as after bias-field correction); there, only patient ids
+help.
 
-Raw scans with equal sides and equal counts of every intensity do not occur, but ranks and equalized histograms do that.
-`places`, how many voxels above the median each slice along each axis holds, tells those apart.
+Raw scans with equal sides and equal counts of every intensity do not occur, but rank transforms and histogram
+equalization produce them. `places`, how many voxels above the median each slice along each axis holds, distinguishes
+those.
 """
 
 from __future__ import annotations
@@ -24,9 +26,9 @@ from typing import Any
 import numpy as np
 
 RUN = 24  # counts of neighboring intensities in one hash
-DISTINCT = 12  # of them that must differ: runs of ones and twos would match by chance
+DISTINCT = 12  # distinct counts required in a run: runs of ones and twos would match by chance
 SKETCH = 32  # hashes kept
-SHARED = 2  # hashes in common that make two scans one
+SHARED = 2  # common hashes that identify two scans as the same
 BLOCK = 1 << 22  # voxels
 INTEGER_RANGE = 1 << 22  # intensities that are counted in a table instead of sorted
 
@@ -44,7 +46,7 @@ def count_intensities(voxels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if table is not None:
             present = table.nonzero()[0]
             return (present + int(low)).astype(np.float32), table[present]
-    values, counts = np.unique(flat.astype(np.float32) + np.float32(0), return_counts=True)  # + 0 makes -0 to 0
+    values, counts = np.unique(flat.astype(np.float32) + np.float32(0), return_counts=True)  # + 0 turns -0 into 0
     return values, counts
 
 
@@ -79,8 +81,8 @@ def fingerprint(voxels: np.ndarray, values: np.ndarray, counts: np.ndarray) -> d
 
 
 def _places(voxels: np.ndarray, median: np.float32) -> str:
-    """Hash the three profiles; each is read from the end that makes it smaller, as a flip turns it over."""
-    ordered = voxels.transpose(np.argsort(voxels.strides)[::-1])  # as it lies in memory
+    """Hash the three profiles; each in the direction that makes it smaller, as a flip reverses it."""
+    ordered = voxels.transpose(np.argsort(voxels.strides)[::-1])  # in memory order
     slices = [part.astype(np.float32) > median for part in ordered]
     plane = np.zeros(ordered.shape[1:], dtype="<u8")
     for part in slices:
@@ -102,7 +104,7 @@ def _sketch(sides: np.ndarray, counts: np.ndarray) -> list[str]:
 
 
 def likeness(first: Mapping[str, Any], second: Mapping[str, Any]) -> str | None:
-    """Say in what two scans are one, None when nothing tells that they are."""
+    """Return in what respect two scans are the same, None when they are not known to be."""
     if first["voxels"] == second["voxels"]:
         places = {mark["places"] for mark in (first, second) if "places" in mark}  # earlier lists have none
         return "the same voxels" if len(places) < 2 else None

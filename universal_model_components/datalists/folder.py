@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The datalist of anyone's own scans: one sub-folder for each modality, scans anywhere below it.
+"""The datalist of a user's own scans: one sub-folder for each modality, scans anywhere below it.
 
 The split is by group (patient), see `splits`.
 """
@@ -16,7 +16,7 @@ from .splits import split_cases
 
 
 def read_groups(file: str | Path) -> dict[str, str]:
-    """Read which patient each scan is of: a CSV with a column `case` or `image` and a column `group`.
+    """Read the patient of each scan: a CSV with a column `case` or `image` and a column `group`.
 
     Returns:
         Group by case id without its suffix (`ct/a.nii.gz` and `ct/a` name the same scan).
@@ -78,12 +78,12 @@ def folder_datalist(
         dataset_dir: folder that holds `ct/`, `mri/`, …
         modalities: names of the sub-folders to take.
         seed: of the split.
-        validation_fraction: share of each modality's groups that validates.
+        validation_fraction: share of each modality's groups used for validation.
         groups: CSV of `read_groups`; a scan that it does not name is a group of its own.
 
     Returns:
         The datalist, and one line for each thing found wrong: an empty, missing or unknown sub-folder, two scans
-        with one id, a scan outside the sub-folders, a group for a scan that is not there.
+        with one id, a scan outside the sub-folders, a group for a missing scan.
 
     Raises:
         ValueError: when the folder is missing, or the groups or the fraction are wrong.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of a data set, read once: is each whole, what is its hash, what are its intensities or labels?
+"""Files of a data set, read once: integrity, hash, and intensities or labels of each.
 
-The work is done in parallel; what was found is appended to a file of lines, by path, size and time of change, so that a
-second run, or one that goes on after a kill, reads only what is new.
+Files are read in parallel; results are appended to a cache, one line each, by path, size and modification time, so that
+a second run, or one that resumes after interruption, reads only new files.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from ..imaging.scan_files import content_hash, parts_of
 from ..utils.parallel import run_parallel, usable_cores
 from .fingerprints import count_intensities, fingerprint
 
-VERSION = 2  # of what is found; older lines of the cache are passed over
+VERSION = 2  # of the results; older lines of the cache are ignored
 MOST_LABELS = 1000  # values: more is no mask
 
 
 def inspect_file(job: Mapping[str, str]) -> dict[str, Any]:
-    """Read one file whole.
+    """Read one file completely.
 
     Args:
         job: keys file, and kind ("image" or "mask").
@@ -69,14 +69,14 @@ def inspect_files(
 
     Args:
         jobs: as for `inspect_file`.
-        cache: file of lines with what earlier runs found; made when missing. Files with a problem are read again.
-        num_workers: processes; None is one for each core, 0 works in this process.
+        cache: file with earlier results, one line each; created when missing. Files with a problem are read again.
+        num_workers: processes; None is one per core, 0 runs in this process.
 
     Returns:
         What was found, by file.
 
     Raises:
-        ChildProcessError: see `workers.run_parallel`.
+        ChildProcessError: see `utils.parallel.run_parallel`.
         OSError: when the cache cannot be written.
     """
     known = _read_cache(cache)
@@ -87,7 +87,7 @@ def inspect_files(
         return found
     workers = min(usable_cores() if num_workers is None else num_workers, len(left))
     with open(_made(cache), "a", encoding="utf-8") as lines:
-        lines.write("\n")  # ends a line that a killed run left torn
+        lines.write("\n")  # ends an incomplete line left by a killed run
         results = run_parallel(inspect_file, left, workers)
         for result in tqdm(results, "read and hash", len(left), unit="file", mininterval=1, disable=None):
             found[result["file"]] = result
@@ -106,7 +106,7 @@ def _made(cache: str | Path | None) -> Path:
 
 
 def _stamp(job: Mapping[str, str]) -> str:
-    """Return what tells that a file is the one that was read before."""
+    """Return what identifies a file as the one that was read before."""
     try:
         states = [(os.path.realpath(part), part.stat()) for part in parts_of(job["file"])]
     except OSError:
@@ -121,7 +121,7 @@ def _read_cache(cache: str | Path | None) -> dict[str, dict[str, Any]]:
     for line in Path(cache).read_text(encoding="utf-8").splitlines():
         try:
             stamp, found = json.loads(line)
-        except ValueError:  # empty, or torn by a kill
+        except ValueError:  # empty, or incomplete after a killed run
             continue
         known[stamp] = found
     return known

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Anyone's labeled scans: folders `imagesTr` and `labelsTr` (Decathlon, nnU-Net), or a CSV of images and labels."""
+"""A user's labeled scans: folders `imagesTr` and `labelsTr` (Decathlon, nnU-Net), or a CSV of images and labels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def read_modality(root: Path, given: str | None, modalities: Sequence[str]) -> s
     """Return the modality of a folder's scans: as given, or as dataset.json names its first channel.
 
     Raises:
-        ValueError: when neither tells.
+        ValueError: when neither gives it.
     """
     if given is not None:
         if given not in modalities:
@@ -34,7 +34,7 @@ def read_modality(root: Path, given: str | None, modalities: Sequence[str]) -> s
         named = ""
     kinds = [kind for kind, pattern in KINDS.items() if re.search(pattern, named, re.IGNORECASE)]
     if len(kinds) != 1:
-        raise ValueError(f"modality: not told by a dataset.json in {root}: give --modality ct or mri")
+        raise ValueError(f"modality: not given by a dataset.json in {root}: give --modality ct or mri")
     return kinds[0]
 
 
@@ -45,7 +45,7 @@ def find_pairs(root: Path, part: str, modality: str, channel: int | None) -> tup
         root: folder that holds both.
         part: "Tr" or "Ts".
         modality: of all images.
-        channel: to take where images of several channels are there.
+        channel: to use where there are images of several channels.
 
     Returns:
         The cases, and one line for each image or label without its partner.
@@ -97,8 +97,8 @@ def find_rows(
         root: folder that its paths are relative to.
         table: CSV with a column of images, one of labels (paths of masks, or classes 0, 1, …), and perhaps of groups
             and modalities.
-        columns: names of the columns image, label and group; None is the usual one.
-        modality: of all images; None where the table has a column modality, or a dataset.json tells.
+        columns: names of the columns image, label and group; None is the default name.
+        modality: of all images; None where the table has a column modality, or a dataset.json gives it.
         modalities: those that may occur.
 
     Returns:
@@ -132,7 +132,7 @@ def find_rows(
 
 def _below(root: Path, path: str) -> str | None:
     """Return a path relative to the root, None where it lies elsewhere."""
-    file = root / path  # an absolute path stays itself
+    file = root / path  # an absolute path is unchanged
     return file.relative_to(root).as_posix() if path and file.is_relative_to(root) and ".." not in file.parts else None
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Leakage between datalists: the same patient, or the same scan in whatever file, to train on and to test with.
+"""Leakage between datalists: the same patient, or the same scan in any file, used for training and for testing.
 
 A leak is a test case of any list among the training or validation cases of any list, or a validation case of a target
 task, or of the same list, among training cases. Pre-training lists validate on cases that target tasks may train on.
@@ -66,8 +66,8 @@ def read_members(file: str | Path, root: str | Path | None = None) -> list[Membe
     """Read the cases of a datalist.
 
     Args:
-        file: JSON with lists `training`, `validation`, `test`, as far as it has them.
-        root: folder that its paths are relative to; the list's own `root`, or else the list's folder, when absent.
+        file: JSON with lists `training`, `validation`, `test`, those that it has.
+        root: folder that its paths are relative to; by default the list's `root`, or else the list's folder.
 
     Raises:
         ValueError: when the file cannot be read, has none of the lists, or an entry has no image.
@@ -84,7 +84,7 @@ def read_members(file: str | Path, root: str | Path | None = None) -> list[Membe
 
 
 def patient_of(member: Member) -> str | None:
-    """Return the patient's id; None when the group was only made of the file's name, which says nothing elsewhere."""
+    """Return the patient's id; None when the group was only derived from the file's name."""
     group = member.entry.get("group")
     image, case = str(member.entry["image"]), str(member.entry.get("case", ""))
     names = {stem(image), stem(case) if case.endswith(image) else None}
@@ -116,7 +116,7 @@ def find_leakage(members: Sequence[Member], cache: str | Path | None = None, num
 
 
 def is_leak(held: Member, trained: Member) -> bool:
-    """Tell whether the first may not be the same patient or scan as the second."""
+    """Return whether it is a leak if the first is the same patient or scan as the second."""
     if held.split == "test":
         return trained.split != "test"
     is_ours = held.is_target or held.source == trained.source
@@ -124,7 +124,7 @@ def is_leak(held: Member, trained: Member) -> bool:
 
 
 def _pairs(members: Sequence[Member]) -> Iterator[tuple[Member, Member]]:
-    """Yield the pairs that share a key, each once; comparing each with each would take hours for thousands of scans."""
+    """Yield the pairs that share a key, each once; comparing all pairs would take hours for thousands of scans."""
     places: dict[str, list[int]] = {}
     for index, member in enumerate(members):
         for key in _keys(member):
@@ -144,7 +144,7 @@ def _keys(member: Member) -> Iterator[str]:
 
 
 def _same(first: Member, second: Member) -> str | None:
-    """Say in what two cases are one."""
+    """Return in what respect two cases are the same."""
     marks: list[Mapping[str, Any] | None] = [member.entry.get("fingerprint") for member in (first, second)]
     like = likeness(marks[0], marks[1]) if marks[0] and marks[1] else None
     if like is None and first.file == second.file:
@@ -156,15 +156,15 @@ def _same(first: Member, second: Member) -> str | None:
 
 
 def check(*files: str, root: str | None = None, num_workers: int | None = None) -> None:
-    """Look for leakage between (and within) datalists; a leak ends in an error.
+    """Look for leakage between (and within) datalists; a leak raises an error.
 
-    Found are the same patient by `group`, and the same scan by its voxels: saved again in another format, type or
-    orientation, with an offset, scale or moderate clip of intensities, or as another data set's case. Not found are
-    scans that were resampled, cropped or filtered, other scans of one person, unless the patient's id tells.
+    Detected are the same patient by `group`, and the same scan by its voxels: saved again in another format, type or
+    orientation, with an offset, scale or moderate clip of intensities, or as another data set's case. Not detected are
+    scans that were resampled, cropped or filtered, other scans of one person, unless the patient's id is the same.
 
     Args:
         files: datalists, pre-training and target tasks together.
-        root: folder of the scans of lists that do not say theirs.
+        root: folder of the scans of lists without a `root`.
         num_workers: processes that read scans whose list has no fingerprints; one for each core when absent.
     """
     if not files:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the cases that a module found on disk to a datalist: split, files read and hashed, counts checked, written."""
+"""From the cases found on disk to a datalist: split, read and hash the files, check the counts, write."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class MaskValues:
     """Which labels a mask may hold.
 
     Args:
-        allowed: values that the owners document.
+        allowed: documented values.
         required: values that every mask must have.
-        strays: values that are known to occur by mistake; they are noted, not refused.
+        strays: values that are known to occur by mistake; they are noted, not rejected.
     """
 
     allowed: Collection[int]
@@ -42,7 +42,7 @@ class MaskValues:
 
 
 def choose_test(cases: Sequence[Case], paper: Paper, seed: int, test_ids: Any, findings: Findings) -> set[str]:
-    """Return the groups that test: drawn by seed and class, or read from a file.
+    """Return the test groups: drawn by seed and class, or read from a file.
 
     Args:
         cases: keys group and stratum.
@@ -52,7 +52,7 @@ def choose_test(cases: Sequence[Case], paper: Paper, seed: int, test_ids: Any, f
         findings: gets a note that says which.
 
     Raises:
-        ValueError: when the file cannot be read, or names a patient who is not there.
+        ValueError: when the file cannot be read, or names an unknown patient.
     """
     file, members = to_optional(test_ids), strata_of(cases)
     if file is None:
@@ -69,7 +69,9 @@ def choose_test(cases: Sequence[Case], paper: Paper, seed: int, test_ids: Any, f
     groups = {name: case["group"] for case in cases for name in (case["group"], case["id"])}
     missing = [name for name in ids if name not in groups]
     if missing or not ids:
-        raise ValueError(f"test_ids: {file}: {missing[0] if ids else 'nothing'!r} is no patient here: correct the file")
+        raise ValueError(
+            f"test_ids: {file}: {missing[0] if ids else 'nothing'!r} is not a patient here: correct the file"
+        )
     findings.notes.append(f"test cases from {file}")
     return {groups[name] for name in ids}
 
@@ -77,10 +79,10 @@ def choose_test(cases: Sequence[Case], paper: Paper, seed: int, test_ids: Any, f
 def inspect_cases(
     cases: Sequence[Case], request: Request, findings: Findings, masks: MaskValues | None = None
 ) -> list[Case]:
-    """Read and hash the files of cases; return those that can be used, with their hashes, and name the others.
+    """Read and hash the files of cases; return the usable ones, with their hashes, and report the others.
 
-    A case with the key `problem` (a partner that is missing) has only taken its place in the split: so the lists of a
-    set for pre-training and for fine-tuning agree about everybody else.
+    A case with the key `problem` (a missing partner) only keeps its place in the split, so that the pre-training
+    and fine-tuning lists of a set agree on all other cases.
     """
     findings.problems += [case["problem"] for case in cases if "problem" in case]
     cases = [case for case in cases if "problem" not in case]
@@ -144,16 +146,16 @@ def make_datalist(
     """Split the cases, read their files, check the counts against the paper's, print what was found, and write.
 
     Args:
-        request: what was asked for.
+        request: the request.
         cases: keys image, modality, case, group, id and stratum, by task also label, and others that are kept; or
             `problem`, one line that says why the case cannot be used.
-        test: groups that test.
+        test: test groups.
         findings: what was found so far.
         paper: by class, how many units train (and validate) and how many test; None where no number is expected.
         unit: "patients", or "scans" where a patient may have several.
         masks: label values that are expected.
         check: further checks of what is left in each split.
-        validation: groups that validate; carved from those that do not test when absent.
+        validation: validation groups; drawn from the groups outside the test set when absent.
         extra: further top-level keys of the datalist.
 
     Raises:
@@ -207,7 +209,7 @@ def conclude(request: Request, content: Mapping[str, Any], findings: Findings) -
     if wrong and not request.allow_partial:
         raise ValueError(
             f"datalist {request.name}: {wrong} differences, listed above; nothing was written: "
-            "complete the data, or give --allow_partial true to go on with what is there"
+            "complete the data, or give --allow_partial true to continue with the available files"
         )
     if not content["training"]:
         raise ValueError(f"datalist {request.name}: no training case in {request.root}: nothing was written")
@@ -217,7 +219,7 @@ def conclude(request: Request, content: Mapping[str, Any], findings: Findings) -
 
 
 def _entry(case: Case) -> Case:
-    """Leave out what only the making needs."""
+    """Remove keys that are only needed while making the datalist."""
     return {key: value for key, value in case.items() if key not in ("id", "split", "grid") and value != ""}
 
 

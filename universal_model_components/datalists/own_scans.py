@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The datalist of anyone's own scans, in the layout that they have: the command `datalist folder`."""
+"""The datalist of a user's own scans, in their existing layout: the command `datalist folder`."""
 
 from __future__ import annotations
 
@@ -42,27 +42,27 @@ def folder(
 ) -> dict[str, Any]:
     """Make the datalist of your own scans.
 
-    The layout is found: a table when one is given; imagesTr with labelsTr (as in the Decathlon and nnU-Net; imagesTs
-    with labelsTs, where both are there, is the test set); or else sub-folders ct, mri, … without labels, to pre-train.
+    The layout is detected: a table when one is given; imagesTr with labelsTr (as in the Decathlon and nnU-Net; imagesTs
+    with labelsTs, if both exist, is the test set); or else sub-folders ct, mri, … without labels, for pre-training.
 
     Args:
         root: folder of the scans.
         output: datalist to write.
-        name: of the set; `prepare` wants different ones when it takes several datalists.
+        name: of the set; `prepare` requires different ones for several datalists.
         table: CSV with columns image, label (path of a mask, or class 0, 1, …), and optionally group and modality.
-        modality: of labeled scans, "ct" or "mri"; a dataset.json or the table's column may tell it.
+        modality: of labeled scans, "ct" or "mri"; a dataset.json or the table's column may give it.
         modalities: names of the sub-folders, and those that may occur.
         groups: CSV with columns case (or image) and group: the patient of each scan.
         seed: of the split.
-        test_fraction: share of the patients that test; 0.2 of labeled scans, 0 for pre-training when absent.
-        validation_fraction: share of the others that validates.
+        test_fraction: share of the patients used for testing; by default 0.2 for labeled scans, 0 for pre-training.
+        validation_fraction: share of the others used for validation.
         test_ids: text file with one test patient (or case) a line, instead of drawing them.
         image_column: of the table, when not image.
         label_column: of the table, when not label.
         group_column: of the table, when not group, patient or subject.
-        channel: to take where nnU-Net's images have several (name_0000, name_0001, …).
-        allow_partial: go on without files that cannot be used; false refuses.
-        num_workers: processes that read; one for each core when absent.
+        channel: to use where nnU-Net's images have several (name_0000, name_0001, …).
+        allow_partial: continue without unusable files; false raises an error.
+        num_workers: reading processes; one per core when absent.
     """
     table, modality, groups, test_ids = (to_optional(value) for value in (table, modality, groups, test_ids))
     is_labeled = table is not None or (Path(root) / "imagesTr").is_dir()
@@ -104,7 +104,7 @@ def _find_table(
 
 
 def _name_patients(cases: Sequence[Case], file: str, findings: Findings) -> None:
-    """Read the patients of labeled scans, by path or, where only one has it, by name (la_003); name what fits none."""
+    """Read the patients of labeled scans, by path or, where unique, by name (la_003); report rows without a match."""
     named = read_groups(file)
     counts = Counter(case["id"] for case in cases)
     used = set()
@@ -142,7 +142,7 @@ def _find_folders(
 
 
 def _held_out(cases: Sequence[Case], given: Sequence[Case], findings: Findings) -> set[str]:
-    """Return the patients of imagesTs; what imagesTr has of them cannot be trained on."""
+    """Return the patients of imagesTs; their scans in imagesTr must not be used for training."""
     test = {case["group"] for case in given}
     shared = sum(case["group"] in test for case in cases)
     if shared:

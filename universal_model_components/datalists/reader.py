@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MONAI datalists in JSON, which someone else may have made: opened and checked here for every use.
+"""Read and check MONAI datalists in JSON, which others may have made.
 
-`read_datalist` completes one for pre-training. What target tasks want of an entry, `tasks.segmentation_data` checks.
+`read_datalist` completes one for pre-training. `tasks.segmentation_data` checks what target tasks require of an entry.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ SPLITS = ("training", "validation")
 
 
 def open_datalist(file: str | Path) -> dict[str, Any]:
-    """Read a datalist: lists of cases by split, and whatever else it says of itself.
+    """Read a datalist: lists of cases by split, and its other keys.
 
     Raises:
-        ValueError: when the file cannot be read, or holds no mapping.
+        ValueError: when the file cannot be read, or is not a mapping.
     """
     try:
         content = json.loads(Path(file).read_text(encoding="utf-8"))
@@ -34,10 +34,10 @@ def open_datalist(file: str | Path) -> dict[str, Any]:
 
 
 def entries_of(content: Mapping[str, Any], file: str | Path, split: str) -> list[Any]:
-    """Return one list of a datalist as it is, empty where there is none.
+    """Return one list of a datalist unchanged, empty if missing.
 
     Raises:
-        ValueError: when there is something else in its place.
+        ValueError: when it is not a list.
     """
     entries = content.get(split)
     if not isinstance(entries, (list, type(None))):
@@ -49,7 +49,7 @@ def check_keys(where: str, entry: Any, keys: Sequence[str]) -> None:
     """Check that an entry is a mapping with certain keys.
 
     Args:
-        where: it stands, for the message.
+        where: position of the entry, for the message.
         entry: of a datalist.
         keys: that it must have.
 
@@ -67,7 +67,7 @@ def read_datalist(file: str | Path, modalities: Sequence[str]) -> tuple[dict[str
     """Read a MONAI datalist for pre-training; its entries need the keys image and modality.
 
     Missing keys `case` and `group` are filled: the case is modality/image path, the group is the case. A `validation`
-    that is null is left out. Other lists, a test set for example, are kept as they are.
+    that is null is left out. Other lists, a test set for example, are kept unchanged.
 
     Returns:
         The datalist, and one line for each entry that had to be skipped: missing key, unknown modality, an id twice.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was asked for on the command line, checked before any work begins."""
+"""The command line's request, validated before any work begins."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..utils.settings import to_bool, to_optional
 from .splits import check_fraction
 
 STAGES = ("pretraining", "finetuning")
-LICENSES = {  # as far as the owners state one; the terms at the source decide. It goes into the provenance of weights.
+LICENSES = {  # as stated by the owners; the terms at the source take precedence; stored in the provenance of weights
     "luna2016": "CC BY 4.0; LIDC-IDRI, which it is made of: CC BY 3.0",
     "lits2017": "terms of the challenge, at its source",
     "brats2018": "data usage agreement of the challenge, at its source",
@@ -25,7 +25,7 @@ LICENSES = {  # as far as the owners state one; the terms at the source decide. 
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for on the command line.
+    """The command line's request.
 
     Args:
         name: of the data set.
@@ -33,9 +33,9 @@ class Request:
         output: datalist to write.
         seed: of the split.
         stage: "pretraining" or "finetuning".
-        validation_fraction: share of the training patients, class by class, that validates.
+        validation_fraction: share of the training patients, class by class, used for validation.
         allow_partial: write the datalist in spite of differences from the paper.
-        num_workers: processes; None is one for each core.
+        num_workers: processes; None is one per core.
         stages: those that the data set has.
     """
 
@@ -50,7 +50,7 @@ class Request:
     stages: tuple[str, ...] = STAGES
 
     def __post_init__(self) -> None:
-        """Read what the command line delivers as strings, and refuse what makes no sense."""
+        """Convert strings from the command line, and reject invalid values."""
         for key, value in (("root", self.root), ("output", self.output)):
             object.__setattr__(self, key, Path(os.path.abspath(os.path.expanduser(str(value)))))
         object.__setattr__(self, "allow_partial", to_bool(self.allow_partial, "allow_partial"))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where a preparation's cases come from: a folder, a datalist, or several datalists at once.
 
-Each set keeps its own split, folder and name; the name travels with its cases. Test cases are never prepared, and a
+Each set keeps its own split, folder and name; the name is stored with its cases. Test cases are never prepared, and a
 case that is a test case of one list and training of another stops the run.
 """
 
@@ -18,7 +18,7 @@ from .folder import folder_datalist
 from .reader import SPLITS, read_datalist
 from .splits import split_cases
 
-PLAIN = ("folder", "given")  # names that say nothing: the ids of such a list stay as they are
+PLAIN = ("folder", "given")  # generic names: the ids of such a list are not prefixed
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Source:
         return [entry for entry in listed if isinstance(entry, Mapping)] if isinstance(listed, list) else []
 
     def keep(self, usable: set[str], fraction: float, seed: int) -> Source:
-        """Leave out what gave no cubes; a split drawn here is drawn again, so that no bad scan takes a place in it."""
+        """Leave out cases without cubes; a split drawn here is drawn again, so that unusable scans do not count."""
         splits = {s: [case for case in self.listed[s] if case["case"] in usable] for s in SPLITS}
         if self.drawn:
             splits = split_cases(sorted(sum(splits.values(), []), key=itemgetter("case")), fraction, seed)
@@ -61,7 +61,7 @@ class Source:
         return replace(self, listed={**self.listed, **ordered})
 
     def summary(self) -> dict[str, Any]:
-        """What store.json says of the set: all of the datalist but its cases."""
+        """What store.json records of the set: all of the datalist but its cases."""
         lists = {key: len(value) for key, value in self.listed.items() if isinstance(value, list)}
         facts = {key: value for key, value in self.listed.items() if isinstance(value, (str, int, float))}
         return {**facts, "root": self.root, "cases": lists}
@@ -76,16 +76,16 @@ def read_sources(
     seed: int,
     fraction: float,
 ) -> tuple[list[Source], list[str]]:
-    """Read every set that was asked for.
+    """Read every requested set.
 
     Args:
         datalist: file, or files, whose key `root` is where their images are; None makes one of the folder.
-        dataset_dir: folder of scans; before each datalist's own root, unless it is the default.
-        default_dir: what `dataset_dir` is when nobody gave one.
+        dataset_dir: folder of scans; takes precedence over each datalist's root, unless it is the default.
+        default_dir: the default of `dataset_dir`.
         modalities: names, in the order of their labels.
         groups: CSV that names each scan's patient; for a folder only.
         seed: of splits that are drawn here, set by set.
-        fraction: share of each modality's patients that validates.
+        fraction: share of each modality's patients used for validation.
 
     Returns:
         The sets, and one line for each thing found wrong.
@@ -120,7 +120,7 @@ def read_sources(
 
 
 def _named_ids(listed: Mapping[str, Any]) -> dict[str, Any]:
-    """Put the set's name before its ids, as sets number their patients alike; ids that begin with it stay."""
+    """Prefix ids with the set's name, as sets may share patient numbers; ids that already have the prefix are kept."""
     before = f"{listed['name']}/"
 
     def named(case: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,9 +147,9 @@ def _check_names(sources: Sequence[Source]) -> None:
 
 
 def _check_tests(sources: Sequence[Source]) -> None:
-    """Refuse a test case, of any list, that is to be prepared for any.
+    """Reject a test case, of any list, that is to be prepared for any.
 
-    By file and by the hash of its content, if the lists have it; within a list also by id and patient.
+    Compared by file and by content hash, if the lists have it; within a list also by id and patient.
     """
     files = {os.path.realpath(case["file"]): case["case"] for source in sources for case in source.cases()}
     listed = [case for source in sources for split in SPLITS for case in source.listed[split]]

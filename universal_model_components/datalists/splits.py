@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Splits by patient: the order is a hash of seed and name, so it depends neither on files' order nor on the machine.
+"""Splits by patient: ordered by a hash of seed and name, independent of the files' order and of the machine.
 
 A new or a missing patient moves at most a few others.
 """
@@ -21,7 +21,7 @@ def check_fraction(fraction: Any, key: str) -> float:
     """Return a share from 0 to below 1.
 
     Raises:
-        ValueError: when it is none; the message names the key.
+        ValueError: when it is not one; the message names the key.
     """
     if not isinstance(fraction, (int, float)) or isinstance(fraction, bool) or not 0 <= fraction < 1:
         raise ValueError(f"{key}: {fraction!r} is not from 0 to below 1")
@@ -29,7 +29,7 @@ def check_fraction(fraction: Any, key: str) -> float:
 
 
 def validation_groups(members: Mapping[str, set[str]], fraction: float, seed: int) -> set[str]:
-    """Choose the groups that validate: of each modality with two groups or more at least one, and never all.
+    """Choose the validation groups: of each modality with two groups or more at least one, and never all.
 
     Args:
         members: the modalities (or classes) of each group.
@@ -76,7 +76,7 @@ def strata_of(cases: Sequence[Mapping[str, Any]]) -> dict[str, set[str]]:
 
 
 def draw_test(members: Mapping[str, set[str]], wanted: Mapping[str, tuple[int, int]], seed: int) -> set[str]:
-    """Choose the groups that test: of each class just as many as the paper's, when there are as many as the paper's.
+    """Choose the test groups: of each class as many as the paper, when the total number is the paper's.
 
     Args:
         members: the classes of each group; a group counts for the first of them by name.
@@ -99,14 +99,14 @@ def assign(
     seed: int,
     validation: Collection[str] | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Split cases by group: the test groups are given, the validation is carved from the others, class by class.
+    """Split cases by group: the test groups are given, the validation groups are drawn from the others, class by class.
 
     Args:
         cases: keys group and stratum.
         test: groups.
-        fraction: share of each class's other groups that validates.
+        fraction: share of each class's other groups used for validation.
         seed: of the order.
-        validation: groups that validate instead.
+        validation: validation groups to use instead.
     """
     rest = {group: names for group, names in strata_of(cases).items() if group not in test}
     validation = validation_groups(rest, fraction, seed) if validation is None else validation
@@ -119,7 +119,7 @@ def assign(
 
 
 def without_copies(cases: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
-    """Leave out a scan of training whose voxels validate or test, and one of validation whose voxels test.
+    """Leave out training scans that are also in validation or test, and validation scans that are also in test.
 
     Args:
         cases: keys image, split and fingerprint.

@@ -16,7 +16,7 @@ def scan_error(error: BaseException) -> ScanError | None:
 
 
 def one_line(error: Exception) -> str:
-    """Return an error's message as one line of at most 150 characters; the first lines usually say most."""
+    """Return an error's message as one line of at most 150 characters; the first lines say most."""
     return " ".join(str(error).split())[:150] or type(error).__name__
 
 

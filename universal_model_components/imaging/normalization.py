@@ -110,7 +110,7 @@ def check_size(
     sides = [round(n * side) for n, side in zip(shape, source, strict=True)]
     if max(sides) > MAXIMUM_SIDE:
         raise ScanError(
-            f"{file}: {sides} mm is no patient's size (limit {MAXIMUM_SIDE:g}): repair the header's spacing"
+            f"{file}: {sides} mm is not a plausible patient size (limit {MAXIMUM_SIDE:g}): repair the header's spacing"
         )
     made = resampled_shape(shape, source, spacing)
     if math.prod(made) > MAXIMUM_VOXELS:

@@ -107,15 +107,15 @@ class GenesisCorruption:
             is flipped the target is `cubes` itself, not a copy.
 
         Raises:
-            ValueError: when cubes are not floating-point (B, C, H, W, D), seeds are not one int64 per cube, or they are
-                too small to be painted.
+            ValueError: when cubes are not floating-point (B, C, H, W, D), seeds are not one int64 per cube, or cubes
+                are too small to be painted.
         """
         cubes = cubes.as_subclass(Tensor)  # a MetaTensor's overhead would exceed the cost of the arithmetic
         check_cubes(cubes)
         seeds = draw_seeds(len(cubes), self.generator) if seeds is None else torch.as_tensor(seeds).as_subclass(Tensor)
         if seeds.shape != (len(cubes),):
             raise ValueError(f"seeds: expected one for each of {len(cubes)} cubes, found shape {tuple(seeds.shape)}")
-        # On the CPU a few cubes at a time, so that the work stays in the cache; no cube's result depends on it.
+        # On the CPU a few cubes at a time, so that they fit in the cache; no cube's result depends on it.
         size = CPU_GROUP if cubes.device.type == "cpu" else max(1, len(cubes))
         groups = zip(cubes.split(size), seeds.split(size), strict=True)
         done = [corrupt(part, self.draw(chosen, part.shape[1:], part.device)) for part, chosen in groups]

@@ -17,7 +17,7 @@ from torch.nn import functional
 def restoration_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Mean squared error between the restored cube, sigmoid(logits), and the original (L_rec, Eq. 1), over all voxels.
 
-    Computed in float32 whatever the precision of the logits.
+    Computed in float32 for any precision of the logits.
 
     Shape:
         (B, C, H, W, D), (B, C, H, W, D) → scalar.

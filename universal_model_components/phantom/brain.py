@@ -14,7 +14,7 @@ def paint_head(canvas: Canvas, rng: np.random.Generator, tumor: bool, spots: int
 
     Args:
         canvas: origin in the middle of the brain.
-        rng: random number generator.
+        rng: random generator.
         tumor: whether to draw a tumor with edema around it.
         spots: how many small white-matter lesions to draw near the ventricles.
     """
@@ -73,7 +73,7 @@ def _openings(canvas: Canvas) -> None:
 
 
 def _neck_and_jaw(canvas: Canvas) -> None:
-    """Cervical vertebrae with their discs, the cord's canal, jaw and palate."""
+    """Cervical vertebrae with their discs, the spinal canal, jaw and palate."""
     canvas.tube("skull", [(0, -4, -58), (0, -10, -140)], 10)
     for step in range(5):
         middle = np.array([0, -5 - 1.2 * step, -66 - 16 * step])
@@ -93,7 +93,7 @@ def _cerebrum(canvas: Canvas, brain: np.ndarray, rng: np.random.Generator, age: 
     reach = 21 + 3.5 * canvas.field(rng, 35, reach=150)
     sulci = np.abs(folds) * 4.6 + np.clip(-brain - reach, 0, None)
     wave = canvas.field(rng, 22, reach=150)
-    core = canvas.ellipsoid_distance((0, -3, 0), (60, 41, 29))  # the halves are joined within
+    core = canvas.ellipsoid_distance((0, -3, 0), (60, 41, 29))  # the hemispheres are connected within
     middle = np.abs(x + 1.2 * wave) + np.clip(-core, 0, None)
     side = np.clip(36 + 3 * wave - np.abs(x), 0, None)
     sylvian = 0.9 * np.abs(z + 2 - 0.45 * (y + 10) + 4 * wave) + side * 0.8 + np.clip(np.abs(y) - 34, 0, None)
@@ -136,14 +136,14 @@ def _deep(canvas: Canvas, rng: np.random.Generator, age: float) -> None:
 
 
 def _callosum(canvas: Canvas) -> None:
-    """The arch of white matter that joins the two halves above the ventricles."""
+    """The arch of white matter that joins the two hemispheres above the ventricles."""
     points = [(0, 28, 2), (0, 34, 10), (0, 26, 19), (0, 6, 25), (0, -18, 25), (0, -34, 19), (0, -38, 11)]
     for x in (-7.0, -2.5, 2.5, 7.0):
         canvas.tube("white", np.array(points) + (x, 0, 0.12 * abs(x)), [3, 3.4, 3, 2.6, 2.6, 3.4, 3.6])
 
 
 def _hindbrain(canvas: Canvas, brain: np.ndarray, rng: np.random.Generator) -> None:
-    """Cerebellum with leaves, brain stem, fourth ventricle, tentorium."""
+    """Cerebellum with folia, brain stem, fourth ventricle, tentorium."""
     region = canvas.around((0, -47, -39), 56)
     shape = canvas.ellipsoid_distance((0, -50, -42), (56, 36, 32), None, region)
     roof = (canvas.z - _tentorium(canvas))[region] + 2.5
@@ -165,7 +165,7 @@ def _hindbrain(canvas: Canvas, brain: np.ndarray, rng: np.random.Generator) -> N
 
 
 def _lesions(canvas: Canvas, white: np.ndarray, rng: np.random.Generator, tumor: bool, spots: int) -> None:
-    """White-matter spots near the ventricles, and one tumor: edema, an enhancing rim, a dead core."""
+    """White-matter spots near the ventricles, and one tumor: edema, an enhancing rim, a necrotic core."""
     rough = canvas.field(rng, 16, reach=110)
     for _ in range(spots):
         center = rng.uniform((12, -46, 8), (32, 36, 28)) * (rng.choice((-1, 1)), 1, 1)

@@ -17,7 +17,7 @@ def paint_chest(canvas: Canvas, rng: np.random.Generator, nodules: int) -> None:
 
     Args:
         canvas: origin between the lungs at the height of the hilum.
-        rng: random number generator.
+        rng: random generator.
         nodules: how many nodules to put into the lungs.
     """
     fat = rng.uniform(6, 22)
@@ -67,7 +67,7 @@ def _diaphragm(canvas: Canvas) -> np.ndarray:
 
 
 def _lungs(canvas: Canvas, cage: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Distance to the lungs: the cage without the middle and what is below the diaphragm."""
+    """Distance to the lungs: the rib cage without the mediastinum and everything below the diaphragm."""
     middle = 27 - 14 * np.clip((canvas.y - 15) / 45, 0, 1) - 8 * np.clip((canvas.z - 60) / 60, 0, 1)
     middle = middle + 2.5 * canvas.field(rng, 30, reach=180) - np.abs(canvas.x + 4)
     return np.maximum(np.maximum(cage + 7, middle), _diaphragm(canvas) - canvas.z)
@@ -90,7 +90,7 @@ def _lung_detail(canvas: Canvas, inside: np.ndarray, rng: np.random.Generator) -
 
 
 def _airways(canvas: Canvas) -> None:
-    """Windpipe, main and first lobar bronchi: a thin wall around air; gullet behind."""
+    """Trachea, main and first lobar bronchi: a thin wall around air; esophagus behind."""
     canvas.tube("muscle", [(-4, -30, 150), (-6, -36, 40), (-10, -46, -100)], 6)
     fork = (4, -18, 44)
     tubes: list[tuple[list[tuple[int, int, int]], list[float]]] = [
@@ -105,7 +105,7 @@ def _airways(canvas: Canvas) -> None:
 
 
 def _abdomen(canvas: Canvas, below: np.ndarray, rng: np.random.Generator) -> None:
-    """What is under the diaphragm: liver on the right, stomach and spleen on the left, fat between."""
+    """Organs below the diaphragm: liver on the right, stomach and spleen on the left, fat between."""
     cover = canvas.cover(below)
     canvas.paint("fat", cover)
     split = canvas.x + 38 - 0.25 * canvas.y + 5 * canvas.field(rng, 40, reach=180)
@@ -113,7 +113,7 @@ def _abdomen(canvas: Canvas, below: np.ndarray, rng: np.random.Generator) -> Non
     stomach = canvas.around((-62, 22, -100), 55)
     inner = np.maximum(below[stomach] + 2, canvas.ellipsoid_distance((-62, 22, -102), (40, 38, 46), None, stomach))
     canvas.paint("muscle", canvas.cover(inner), stomach)
-    level = 40 - canvas.y[stomach]  # lying on the back, the gas is in front
+    level = 40 - canvas.y[stomach]  # in supine position, the gas is in front
     canvas.paint("airway", canvas.cover(np.maximum(inner + 4, level)), stomach)
     spleen = canvas.around((-92, -45, -105), 60)
     inner = np.maximum(below[spleen] + 2, canvas.ellipsoid_distance((-92, -45, -105), (34, 28, 48), None, spleen))
@@ -125,7 +125,7 @@ def _ribs(canvas: Canvas, cage: np.ndarray) -> None:
     height = canvas.z + 0.5 * canvas.y + 0.35 * np.abs(canvas.x)
     height = height - _RIB_PERIOD * np.round(height / _RIB_PERIOD)
     ring = (np.sqrt((height / 7.5) ** 2 + ((cage - 0.5) / 4.2) ** 2) - 1) * 4.5
-    ring = np.maximum(ring, 26 - np.hypot(canvas.x, np.minimum(canvas.y, 0) + 70))  # the spine is drawn apart
+    ring = np.maximum(ring, 26 - np.hypot(canvas.x, np.minimum(canvas.y, 0) + 70))  # the spine is drawn separately
     front = expit((canvas.y - 58) / 3)
     hard = canvas.cover(ring)
     canvas.paint("cortical", hard * (1 - front))
@@ -188,6 +188,6 @@ def _nodule(canvas: Canvas, lungs: np.ndarray, rough: np.ndarray, rng: np.random
     fits = (lungs[here] < -radius - 2) & (canvas.image[here] < (canvas.tissues["lung"] + canvas.tissues["muscle"]) / 2)
     if fits.any():
         center = voxels[int(np.argmax(fits))]
-        point = [axis[tuple(center)] for axis in (canvas.x, canvas.y, canvas.z)]  # where the warp has put it
+        point = [axis[tuple(center)] for axis in (canvas.x, canvas.y, canvas.z)]  # position after the warp
         radii = radius * rng.uniform(0.85, 1.15, 3)
         canvas.ellipsoid("nodule" if solid else "ground_glass", point, radii, None, rough, label="nodule")

@@ -31,8 +31,8 @@ def write_phantoms(
     """Draw scans into `folder/ct` and `folder/mri`, as `thorax_000.nii.gz`, `heart_000.nii.gz`, `brain_000.nii.gz`.
 
     Args:
-        folder: where to write; made when missing. A file is written beside its place and then renamed.
-        cases_per_modality: how many scans of each modality; the kinds of anatomy take turns.
+        folder: where to write; created when missing. Files are written atomically.
+        cases_per_modality: how many scans of each modality; the kinds of anatomy alternate.
         seed: the same seed gives the same files.
         shape: voxels along right, front, up, for all scans; drawn for each scan when absent.
         progress: show a progress bar.

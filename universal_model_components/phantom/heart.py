@@ -20,11 +20,11 @@ def _frame(direction: np.ndarray) -> np.ndarray:
 
 
 def paint_heart(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Paint heart and great vessels; the mask `left_atrium` is its body, its appendage and the veins' mouths.
+    """Paint heart and great vessels; the mask `left_atrium` is its body, its appendage and the ostia of the veins.
 
     Args:
         canvas: with the tissues heart_fat, myocardium, blood_left, blood_right, blood_aorta, muscle.
-        rng: random number generator.
+        rng: random generator.
     """
     axes = _frame(_LONG_AXIS + 0.08 * rng.standard_normal(3))
     grow = rng.uniform(0.9, 1.1)
@@ -42,7 +42,7 @@ def paint_heart(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def _ventricles(canvas: Canvas, at, axes: np.ndarray, grow: float, wall: float, rough: np.ndarray) -> None:
-    """Right ventricle, then the left one over it, so that the septum is the left one's wall."""
+    """Right ventricle, then the left one over it, so that the septum is the wall of the left one."""
     left, right = at(-16, 8, -6), at(10, 26, -8)
     canvas.ellipsoid("myocardium", right, np.array([49, 27, 33]) * grow, axes, rough)
     canvas.ellipsoid("blood_right", right, np.array([46, 24, 30]) * grow, axes, rough)
@@ -56,7 +56,7 @@ def _ventricles(canvas: Canvas, at, axes: np.ndarray, grow: float, wall: float, 
 
 
 def _great_vessels(canvas: Canvas, at, rng: np.random.Generator) -> None:
-    """Aorta from root to diaphragm, pulmonary artery, hollow veins."""
+    """Aorta from root to diaphragm, pulmonary artery, venae cavae."""
     width = rng.uniform(11.5, 15.0)
     rise = rng.uniform(-6, 10)
     aorta = [at(2, 2, 16), at(14, 12, 38), at(18, 12, 66), at(12, 0, 90 + rise), at(-4, -22, 100 + rise)]

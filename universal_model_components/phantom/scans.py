@@ -30,7 +30,7 @@ class Phantom:
         affine: 4×4, voxel indices to RAS mm, as NIfTI keeps it.
         modality: `ct` or `mri`.
         labels: uint8 masks on the image's voxels, by name: `nodule`, `lesion`, `left_atrium`.
-        points: (N, 3) RAS mm, middle of each connected part of a mask, by the mask's name.
+        points: (N, 3) RAS mm, center of each connected component of a mask, by the mask's name.
     """
 
     image: np.ndarray
@@ -71,7 +71,7 @@ def _place(
 
 
 def _middles(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Middle of each connected part of a mask in mm."""
+    """Center of each connected component of a mask in mm."""
     parts, count = label(mask)
     voxels = np.argwhere(mask)
     of = parts[mask > 0]
@@ -109,7 +109,7 @@ def _scan_ct(canvas: Canvas, rng: np.random.Generator, texture: np.ndarray) -> n
 
 
 def _scan_mri(canvas: Canvas, rng: np.random.Generator, texture: np.ndarray) -> np.ndarray:
-    """Texture, coil bias, Rician noise, and a scale that means nothing."""
+    """Texture, coil bias, Rician noise, and an arbitrary scale."""
     bias = np.exp(0.16 * canvas.field(rng, 220, reach=440))
     image = gaussian_filter(canvas.image * (1 + 0.035 * texture), 0.45) * bias
     deviation, scale = rng.uniform(0.008, 0.03), np.exp(rng.uniform(np.log(180), np.log(3200)))
@@ -131,7 +131,7 @@ def draw_thorax_ct(
     Args:
         seed: of the anatomy and of the noise.
         shape: voxels along right, front, up (before `axcodes` reorders them).
-        spacing: mm along the same; when absent, what makes the whole chest fit.
+        spacing: mm along the same; by default such that the whole chest fits.
         axcodes: the scanner's axes, as nibabel names them.
         tilt: degrees by which the axes are oblique.
         nodules: how many lung nodules; drawn from 1 to 4 when absent.
@@ -147,7 +147,7 @@ def draw_thorax_ct(
 def _heart_canvas(
     shape: Sequence[int], spacing: Sequence[float], tissues: Mapping[str, float], rng: np.random.Generator
 ) -> Canvas:
-    """A chest seen closely around its heart."""
+    """A chest with a field of view around the heart."""
     center = [float(c) for c in HEART + (10, -18, 10)]
     canvas = Canvas(shape, spacing, center, tissues, rng, size=rng.uniform(0.92, 1.06))
     paint_chest(canvas, rng, nodules=0)
@@ -206,7 +206,7 @@ def draw_brain_mri(
     Args:
         seed: of the anatomy and of the noise.
         shape: voxels along right, front, up (before `axcodes` reorders them).
-        spacing: mm along the same; when absent, what makes the whole head fit.
+        spacing: mm along the same; by default such that the whole head fits.
         axcodes: the scanner's axes, as nibabel names them.
         tilt: degrees by which the axes are oblique.
         contrast: `t1`, `t2` or `flair`; drawn when absent.
@@ -216,12 +216,12 @@ def draw_brain_mri(
         ValueError: for a contrast that is not one of these.
     """
     rng = np.random.default_rng([seed, 4])
-    drawn, coin, spots = str(rng.choice(sorted(HEAD_MRI))), bool(rng.random() < 0.5), int(rng.integers(2, 12))
+    drawn, has_tumor, spots = str(rng.choice(sorted(HEAD_MRI))), bool(rng.random() < 0.5), int(rng.integers(2, 12))
     contrast = drawn if contrast is None else contrast
     if contrast not in HEAD_MRI:
         raise ValueError(f"contrast is {contrast!r}, expected one of {sorted(HEAD_MRI)}")
     spacing = _field_of_view(shape, spacing, (192, 224, 190))
     canvas = Canvas(shape, spacing, (0, 2, -14), HEAD_MRI[contrast], rng, size=rng.uniform(0.92, 1.06), warp=2.0)
-    paint_head(canvas, rng, coin if tumor is None else tumor, spots)
+    paint_head(canvas, rng, has_tumor if tumor is None else tumor, spots)
     image = _scan_mri(canvas, rng, canvas.field(rng, 5, reach=130))
     return _place(image, canvas.labels, spacing, "mri", axcodes, tilt)

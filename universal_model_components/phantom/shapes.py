@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What synthetic scans are drawn with: a canvas in millimeters, smooth random fields, a few soft-edged shapes.
+"""Drawing tools for the synthetic scans: a canvas in millimeters, smooth random fields, and a few soft-edged shapes.
 
-Everything random is drawn in millimeters, before any voxel is looked at, so one seed gives the same anatomy at every
+Everything random is drawn in millimeters, independently of the voxel grid, so one seed gives the same anatomy at every
 shape and spacing. Shapes are signed distances (negative inside) turned into coverage between 0 and 1, which is what a
 scanner's partial-volume effect does at an edge.
 """
@@ -40,9 +40,9 @@ class Canvas:
         spacing: mm between voxels.
         center: mm, the point of the patient at the middle of the scan.
         tissues: intensity of each tissue by name; `air` is what the canvas starts with.
-        rng: random number generator.
-        size: the patient is this many times as large as the average one.
-        warp: mm, deviation of the smooth displacement that keeps shapes from being geometric.
+        rng: random generator.
+        size: of the patient, relative to the average one.
+        warp: mm, standard deviation of the smooth displacement that makes shapes irregular.
         warp_length: mm, over which that displacement changes.
     """
 
@@ -74,7 +74,7 @@ class Canvas:
         """Smooth random field of mean 0 and deviation 1, as a cubic B-spline with normal coefficients.
 
         Args:
-            rng: random number generator.
+            rng: random generator.
             length: mm, the length over which the field changes its sign (two knots).
             reach: mm, the field fades to 0 further from the origin than this.
         """
@@ -84,11 +84,11 @@ class Canvas:
         used = [w.any(axis=0) for w in weights]  # only the knots that this scan sees
         values = values[np.ix_(*used)]
         for w, u in zip(reversed(weights), reversed(used), strict=True):
-            values = np.tensordot(w[:, u], values, axes=(1, 2))  # the last axis goes, and comes back as the first
+            values = np.tensordot(w[:, u], values, axes=(1, 2))  # the last axis is contracted and becomes the first
         return np.ascontiguousarray(values)
 
     def around(self, points: ArrayLike, reach: float) -> Region:
-        """The voxels within a box that holds all points and `reach` mm around them (and room for the warp)."""
+        """The voxels of a box that contains all points and `reach` mm around them (and room for the warp)."""
         points = np.atleast_2d(np.asarray(points, np.float32))
         low, high = points.min(0) - reach - self.margin, points.max(0) + reach + self.margin
         start = [int(np.searchsorted(a, value)) for a, value in zip(self.axes, low, strict=True)]
@@ -142,7 +142,7 @@ class Canvas:
             rotation = np.asarray(axes, np.float32)
             offset = [row[0] * offset[0] + row[1] * offset[1] + row[2] * offset[2] for row in rotation]
         radii = np.asarray(radii, np.float32)
-        tiny = 1e-4  # mm², so that the center itself is as deep as the mean radius
+        tiny = 1e-4  # mm², so that the center's depth is the mean radius
         length = np.sqrt(sum(o * o for o in offset) + tiny)
         scaled = np.sqrt(sum((o / r) ** 2 for o, r in zip(offset, radii, strict=True)) + tiny / radii.mean() ** 2)
         return length * (1 - 1 / scaled)
@@ -171,7 +171,7 @@ class Canvas:
 
         Args:
             segments: (N, 8) start, stop, radius at the start and at the stop, in mm.
-            rng: random number generator.
+            rng: random generator.
             density: points per voxel of tube.
         """
         start, stop, radii = segments[:, :3], segments[:, 3:6], segments[:, 6:]
@@ -194,7 +194,7 @@ class Canvas:
 def grow_tree(
     root: ArrayLike, targets: np.ndarray, radius: float, step: float = 0.45, thinnest: float = 0.4
 ) -> np.ndarray:
-    """Branches from a root to every target: each walks part of the way to its targets' middle, then they part.
+    """Branches from a root to every target: each goes part of the way to its targets' mean, then splits.
 
     The radius follows Murray's law: it shrinks with the cube root of the number of targets that a branch still feeds.
 
@@ -202,8 +202,8 @@ def grow_tree(
         root: mm, where the tree starts.
         targets: (N, 3) mm, points to feed.
         radius: mm, at the root.
-        step: share of the way to the middle of its targets that one branch walks.
-        thinnest: mm, least radius.
+        step: share of the way to the mean of its targets that one branch covers.
+        thinnest: mm, minimum radius.
 
     Returns:
         (M, 8) segments: start, stop, radius at the start, radius at the stop.

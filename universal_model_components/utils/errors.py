@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""User errors, such as a missing file or a setting out of range: exceptions inside a run, one line at its end.
+"""User errors, such as a missing file or an invalid setting: exceptions in the package, one line at the end of a run.
 
 They are `ValueError`, `OSError` or `FloatingPointError`, which a notebook or a federated client can catch.
 MONAI's parser and transforms wrap them in errors of their own; `user_error` finds the original.

@@ -49,7 +49,7 @@ def write_atomically(file: Path, write: Callable[[Path], Any]) -> None:
         os.replace(beside, file)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
         reason = getattr(error, "strerror", None) or error
-        message = f"{file} could not be written ({reason}): free some space; what was there before is kept"
+        message = f"{file} could not be written ({reason}): free some space; the previous file is kept"
         raise OSError(getattr(error, "errno", None), message) from error
     finally:
         beside.unlink(missing_ok=True)

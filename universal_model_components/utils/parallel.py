@@ -71,7 +71,7 @@ def run_parallel(function: Callable[..., Any], arguments: Sequence[tuple], worke
     except BrokenProcessPool as error:
         files = ", ".join(list(left.values())[: min(workers, 5)])
         raise ChildProcessError(
-            f"a worker process died, perhaps for lack of memory, perhaps at {files}: use fewer num_workers, "
+            f"a worker process died, possibly out of memory, possibly at {files}: use fewer num_workers, "
             "or remove that scan"
         ) from error
     finally:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """ADNI (paper IV-A.6): T1 MRI and a CSV of subject and diagnosis; 37 AD and 45 NC subjects train, 10 AD and 11 NC test.
 
-The paper takes the category "spatially normalized, masked, and N3-corrected T1 images" of 47 AD and 56 NC; which of the
-archive's subjects these are, the CSV of the download tells.
+The paper uses the category "spatially normalized, masked, and N3-corrected T1 images" of 47 AD and 56 NC; the CSV of
+the download identifies these subjects.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ def adni(
     allow_partial: bool | str = False,
     num_workers: int | None = None,
 ) -> dict[str, Any]:
-    """Make the datalist of ADNI: AD is class 1, NC class 0; one scan a subject, the earliest.
+    """Make the datalist of ADNI: AD is class 1, NC class 0; one scan per subject, the earliest.
 
     Args:
         root: folder of the archive's download, .nii or .nii.gz at any depth, subject id (002_S_0295) in the path.
         output: datalist to write.
-        table: CSV with columns Subject and Group (AD, CN or NC; others are passed over); the one in root when absent.
+        table: CSV with columns Subject and Group (AD, CN or NC; others are skipped); the one in root when absent.
         seed: of the split.
         stage: "finetuning", the only one that the paper uses it for.
         test_ids: text file with one test subject a line; drawn by class when absent.
-        validation_fraction: share of the training subjects of each class that validates.
-        allow_partial: go on when subjects are missing or more than the paper's.
-        num_workers: processes that read; one for each core when absent.
+        validation_fraction: share of the training subjects of each class used for validation.
+        allow_partial: continue when subjects are missing or more than the paper's.
+        num_workers: reading processes; one per core when absent.
     """
     request = Request(
         *("adni", Path(root), Path(output), seed, stage, validation_fraction, allow_partial, num_workers),
@@ -75,7 +75,7 @@ def _table(root: Path, table: Any) -> Path:
 
 
 def find_subjects(root: Path, table: Path, findings: Findings) -> list[Case]:
-    """Return one case a subject of the two classes; what the table lacks or names in vain is said."""
+    """Return one case per subject of the two classes; mismatches between table and scans are reported."""
     rows = list(read_table(table, COLUMNS, "table", optional=("image",)))
     diagnoses: dict[str, str] = {}
     for row in (row for row in rows if row["diagnosis"]):
@@ -88,7 +88,7 @@ def find_subjects(root: Path, table: Path, findings: Findings) -> list[Case]:
     kinds = {subject: diagnoses.get(subject, "not in the table") for subject in scans}
     for kind, count in sorted(Counter(kinds.values()).items()):
         if kind not in CLASSES:
-            findings.notes.append(f"{count} subjects with diagnosis {kind!r}: passed over")
+            findings.notes.append(f"{count} subjects with diagnosis {kind!r}: skipped")
     missing = [subject for subject, kind in diagnoses.items() if kind in CLASSES and subject not in scans]
     if missing:
         findings.differences.append(f"{table.name}: no scan of {len(missing)} subjects, the first is {missing[0]}")
@@ -104,7 +104,7 @@ def find_subjects(root: Path, table: Path, findings: Findings) -> list[Case]:
 
 
 def _scans(root: Path, listed: Collection[str], findings: Findings) -> dict[str, list[tuple[str, str]]]:
-    """Return day and path of each subject's scans; images that the table does not list are of other searches."""
+    """Return day and path of each subject's scans; images that the table does not list are from other searches."""
     scans: dict[str, list[tuple[str, str]]] = {}
     for file in find_scans(root):
         path = file.relative_to(root).as_posix()
@@ -117,6 +117,6 @@ def _scans(root: Path, listed: Collection[str], findings: Findings) -> dict[str,
 
 
 def _day(path: str) -> str:
-    """Return the day in the archive's folder names (2006-04-18_08_20_30.0), a late one where there is none."""
+    """Return the day in the archive's folder names (2006-04-18_08_20_30.0), a late date where there is none."""
     found = re.search(r"/(\d{4}-\d{2}-\d{2})_", path)
     return found[1] if found else "9999"

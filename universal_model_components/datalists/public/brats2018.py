@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """BraTS2018 (paper IV-A.3): `HGG/PATIENT/PATIENT_{flair,t1,t1ce,t2,seg}.nii.gz` and `LGG/…`, 190 and 95 patients.
 
-The paper does not say who; they are drawn in proportion to the grades (HGG 140 and 70, LGG 50 and 25), or read from a
-file. Pre-training takes the four contrasts of each training patient (760 volumes, Table I); BTS takes FLAIR and the
-mask, whose every label above 0 is the whole tumor (IV-B.3).
+The paper does not list the patients; they are drawn in proportion to the grades (HGG 140 and 70, LGG 50 and 25), or
+read from a file. Pre-training uses the four contrasts of each training patient (760 volumes, Table I); BTS uses FLAIR
+and the mask, whose every label above 0 is the whole tumor (IV-B.3).
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ def brats2018(
         root: folder with HGG and LGG (the training data; the challenge's validation data have no masks).
         output: datalist to write.
         seed: of the split.
-        stage: "pretraining": four contrasts a patient; "finetuning": FLAIR and the mask (BTS).
+        stage: "pretraining": four contrasts per patient; "finetuning": FLAIR and the mask (BTS).
         test_ids: text file with one test patient a line (Brats18_…); drawn by grade when absent.
-        validation_fraction: share of the training patients, by grade, that validates.
-        allow_partial: go on when patients are missing or files unreadable.
-        num_workers: processes that read; one for each core when absent.
+        validation_fraction: share of the training patients, by grade, used for validation.
+        allow_partial: continue when patients are missing or files unreadable.
+        num_workers: reading processes; one per core when absent.
     """
     request = Request(
         *("brats2018", Path(root), Path(output), seed, stage, validation_fraction, allow_partial, num_workers)
@@ -66,7 +66,7 @@ def patient_of(name: str) -> str:
 
 
 def find_patients(root: Path, stage: str, findings: Findings) -> list[Case]:
-    """Return the cases of both grades; one without its contrast or mask says so, and is skipped after the split."""
+    """Return the cases of both grades; one without its contrast or mask is marked, and skipped after the split."""
     cases: list[Case] = []
     wanted = {"flair": ("flair", "seg")} if stage == "finetuning" else {name: (name,) for name in CONTRASTS}
     for grade in PAPER:

@@ -43,9 +43,9 @@ def lits2017(
         stage: "pretraining": volumes alone; "finetuning": with segmentations (0 background, 1 liver, 2 tumor).
         split: "random": 111 and 19, the paper's; "fixed": 0-99 train, 100-114 validate, 115-129 test.
         test_ids: text file with the numbers of the test volumes, one a line; drawn when absent.
-        validation_fraction: share of the training volumes that validates (random split).
-        allow_partial: go on when volumes are missing or unreadable.
-        num_workers: processes that read; one for each core when absent.
+        validation_fraction: share of the training volumes used for validation (random split).
+        allow_partial: continue when volumes are missing or unreadable.
+        num_workers: reading processes; one per core when absent.
     """
     request = Request(
         *("lits2017", Path(root), Path(output), seed, stage, validation_fraction, allow_partial, num_workers)
@@ -65,7 +65,7 @@ def lits2017(
 
 
 def _fixed(cases: Sequence[Case], test_ids: str | None, findings: Findings) -> tuple[set[str], set[str]]:
-    """Return the groups that test and those that validate in the split by number."""
+    """Return the test and the validation groups of the split by number."""
     if to_optional(test_ids) is not None:
         raise ValueError(f"test_ids: {test_ids!r} and split 'fixed' both say who tests: leave one out")
     findings.notes.append("fixed split by number, 100 + 15 and 15: the paper's 111 and 19 do not apply")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """LUNA2016 (paper IV-A.1): `subset0` to `subset9` with MetaImage pairs, and the candidates of LNC (IV-B.3).
 
-The paper's split is LUNA16's ten folds: 0 to 6 train (623 scans), 7 to 9 test (265). A series id does not tell the
-patient; LIDC-IDRI's own table does.
+The paper's split is LUNA16's ten folds: 0 to 6 train (623 scans), 7 to 9 test (265). A series id does not identify
+the patient; LIDC-IDRI's table does.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ def luna2016(
         stage: "pretraining": scans alone; "finetuning": scans with candidates.
         candidates: the paper's candidates.csv, or candidates_V2.csv (the challenge's later list, without paper counts).
         patients: CSV that names the patient of each series, for example the metadata.csv of a download of LIDC-IDRI.
-        validation_fraction: share of the training scans that validates.
-        allow_partial: go on when folds, scans or candidates are missing.
-        num_workers: processes that read; one for each core when absent.
+        validation_fraction: share of the training scans used for validation.
+        allow_partial: continue when folds, scans or candidates are missing.
+        num_workers: reading processes; one per core when absent.
     """
     request = Request(
         *("luna2016", Path(root), Path(output), seed, stage, validation_fraction, allow_partial, num_workers)
@@ -110,7 +110,7 @@ def _name_patients(cases: list[Case], root: Path, table: Any, findings: Findings
 
 
 def _part(cases: Sequence[Case], findings: Findings) -> tuple[list[Case], set[str]]:
-    """Return the cases without those to train on whose patient also tests, and the patients of the test folds."""
+    """Return the cases without training cases of test patients, and the patients of the test folds."""
     test = {case["group"] for case in cases if case["fold"] in TEST_FOLDS}
     kept = [case for case in cases if case["fold"] in TEST_FOLDS or case["group"] not in test]
     for case in cases:
@@ -126,7 +126,7 @@ def _add_candidates(cases: list[Case], table: Path, findings: Findings) -> None:
         case["candidates"] = [[x, y, z, int(kind)] for x, y, z, kind in listed.pop(case["seriesuid"], [])]
     if listed:
         lost = sum(map(len, listed.values()))
-        findings.differences.append(f"{table.name}: {lost} candidates of {len(listed)} scans that are not there")
+        findings.differences.append(f"{table.name}: {lost} candidates of {len(listed)} missing scans")
 
 
 def _check_candidates(

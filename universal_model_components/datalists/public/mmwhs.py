@@ -19,7 +19,7 @@ from ..request import Request
 
 LEFT_ATRIUM = 420
 LABELS = (0, 205, 420, 500, 550, 600, 820, 850)
-MODALITIES = {"ct": "ct", "mr": "mri"}  # by the beginning of the names
+MODALITIES = {"ct": "ct", "mr": "mri"}  # by the prefix of the names
 
 
 def mmwhs(
@@ -39,12 +39,12 @@ def mmwhs(
         root: folder with ct_train and mr_train at any depth.
         output: datalist to write.
         modality: "ct" (LAS-CT) or "mri" (LAS-MRI); both when absent.
-        seed: of the split; that of one modality does not depend on whether the other is there.
+        seed: of the split; each modality's split is independent of the other.
         stage: "finetuning", the only one that the paper uses it for.
         test_ids: text file with one test case a line (ct_train_1001, …); drawn when absent.
-        validation_fraction: share of the training cases of each modality that validates.
-        allow_partial: go on when cases are missing or files unreadable.
-        num_workers: processes that read; one for each core when absent.
+        validation_fraction: share of the training cases of each modality used for validation.
+        allow_partial: continue when cases are missing or files unreadable.
+        num_workers: reading processes; one per core when absent.
     """
     request = Request(
         *("mmwhs", Path(root), Path(output), seed, stage, validation_fraction, allow_partial, num_workers),
@@ -61,7 +61,7 @@ def mmwhs(
 
 
 def find_cases(root: Path) -> list[Case]:
-    """Return images with their labels; one without the other says so, and is skipped after the split."""
+    """Return images with their labels; an incomplete pair is marked, and skipped after the split."""
     found: dict[tuple[str, str], str] = {}
     for file in find_scans(root):
         match = re.fullmatch(r"((?:ct|mr)_train_\d+)_(image|label)", stem(file.name))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The heart of the Medical Segmentation Decathlon (paper IV-A.4): the 30 MRI of `imagesTr` and `imagesTs`.
 
-They serve pre-training. The paper uses no labels of this set, and has no test part.
+They are used for pre-training. The paper uses no labels of this set, and has no test part.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ def msd_heart(
         output: datalist to write.
         seed: of the validation part.
         stage: "pretraining", the only one that the paper uses it for.
-        validation_fraction: share of the 30 scans that validates the pre-training.
-        allow_partial: go on when scans are missing or unreadable.
-        num_workers: processes that read; one for each core when absent.
+        validation_fraction: share of the 30 scans used for validation.
+        allow_partial: continue when scans are missing or unreadable.
+        num_workers: reading processes; one per core when absent.
     """
     request = Request(
         *("msd_heart", Path(root), Path(output), seed, stage, validation_fraction, allow_partial, num_workers),
