@@ -231,9 +231,8 @@ def test_another_recipe_than_in_training_warns(tmp_path, identity_bundle, caplog
 )
 def test_settings_are_checked(settings, message, tmp_path, identity_bundle):
     write_scan(tmp_path / "scans/ct/a.nii.gz", smooth_scan(np.eye(4), (16, 16, 8)), np.eye(4))
-    with pytest.raises(ValueError, match=message) as caught:
+    with raises_user_error(message):
         identity_bundle(tmp_path / "scans", **settings)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_result_that_cannot_be_written_is_named(tmp_path, identity_bundle):

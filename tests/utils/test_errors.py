@@ -169,7 +169,12 @@ BTS, LNC = "brats_mri_whole_tumor_segmentation", "lung_nodule_ct_classification"
         (PRETRAINING, ["prepare"], ["--dataset_dir", "no"], "prepare: dataset_dir: no is not a folder"),
         (PRETRAINING, ["train"], ["--cube_store", "no", *TINY], "train: cube_store: no store.json in no"),
         (PRETRAINING, ["train", "evaluate"], ["--cube_store", "no", *TINY], "evaluate: cube_store: no store.json"),
-        (PRETRAINING, ["inference"], ["--dataset_dir", "no", *TINY], "inference: dataset_dir: no is not a folder"),
+        (
+            PRETRAINING,
+            ["inference"],
+            ["--dataset_dir", "no", *TINY],
+            "inference: dataset_dir: no scan in no, which is not a folder",
+        ),
         (BTS, ["train"], ["--amp", "perhaps", *TINY], "train: amp: 'perhaps' is not a boolean"),
         (BTS, ["train", "evaluate"], ["--datalist", "no.json", *TINY], "evaluate: pretrained_weights: no file"),
         (LNC, ["train", "evaluate"], ["--datalist", "no.json", *TINY], "evaluate: datalist: cannot read no.json"),
