@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A checkpoint from which a killed run goes on as if nothing had happened, bit for bit on CPU.
+"""A checkpoint from which an interrupted run resumes, with the same result as an uninterrupted one, bit for bit on CPU.
 
-Everything that a run draws by chance is a function of seed and step; what else it remembers is in the objects that are
-named here, and in the random number generators. The file is written beside, flushed, and renamed.
+Everything that a run samples at random is a function of seed and step; what else it remembers is in the objects that
+are named here, and in the random number generators. The file is written beside, flushed, and renamed.
 """
 
 from __future__ import annotations
