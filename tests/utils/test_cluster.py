@@ -76,6 +76,8 @@ def test_a_worker_killed_mid_run_costs_nothing(local_cluster, tmp_path, monkeypa
 
 def test_a_plan_counts_the_clusters_threads(local_cluster, tmp_path, capsys):
     scans = make_dataset(tmp_path / "scans", 2, 2)
+    with cluster.connect(local_cluster.scheduler_address) as client:
+        client.wait_for_workers(2)  # one may have been killed by another test, and be starting again
     prepare_cubes(
         str(scans), str(tmp_path / "cubes"), recipe=SMALL, scheduler=local_cluster.scheduler_address, plan=True
     )
