@@ -10,6 +10,8 @@ import sys
 import pytest
 from conftest import REPOSITORY
 
+from universal_model_components.commands.demo import Steps, prepared_scans
+
 BUNDLE = str(REPOSITORY / "bundles" / "universal_model_pretraining")
 
 
@@ -49,3 +51,20 @@ def test_mistakes_end_in_one_line(tmp_path, options, message):
     result = demo("--output", tmp_path, *options)
     assert result.returncode != 0
     assert result.stderr.strip().splitlines()[-1].startswith(message)
+
+
+def test_scans_of_the_store_alternate_between_the_modalities(cube_store):
+    files = prepared_scans(cube_store, cube_store.parent / "scans", limit=4)
+    assert [file.parent.name for file in files] == ["ct", "mri", "ct", "mri"]
+    assert all(file.is_file() for file in files)
+
+
+def test_steps_are_timed_and_a_failing_one_is_named(tmp_path, capfd):
+    steps, seen = Steps(), []
+    steps.call("draw", "some scans", lambda: seen.append(1))
+    assert seen == [1]
+    assert [step[:2] for step in steps.done] == [("draw", "some scans")]
+    assert "== draw: some scans" in capfd.readouterr().out
+    with pytest.raises((SystemExit, ChildProcessError), match=r"step 'train' failed with exit code [1-9]"):
+        steps.bundle("train", [tmp_path / "configs" / "none.json"])
+    assert len(steps.done) == 1

@@ -14,6 +14,7 @@ from universal_model_components.cubes.cropping import (
     cut_cubes,
     draw_corners,
     scale_counts,
+    too_small,
 )
 from universal_model_components.cubes.recipe import SCALES, Recipe, make_recipe, recipe_id
 from universal_model_components.imaging.hdf5 import LEVELS
@@ -180,3 +181,8 @@ def test_recipes_read_the_command_line():
     assert recipe.air_share is None
     assert recipe_id(recipe.to_dict()) != recipe_id(Recipe().to_dict())
     assert recipe_id(make_recipe({}, ["ct"]).to_dict()) == recipe_id(Recipe().to_dict())
+
+
+def test_too_small_says_how_small_and_for_what():
+    line = too_small((10, 20, 30), (1.0, 1.0, 0.5), Recipe(minimum_crop=8))
+    assert "[10.0, 20.0, 15.0] mm is too small for any scale with minimum_crop 8 mm" in line

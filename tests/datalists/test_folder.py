@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from universal_model_components.datalists.folder import folder_datalist, read_groups
+from universal_model_components.datalists.folder import find_cases, folder_datalist, read_groups
 from universal_model_components.datalists.reader import read_datalist
 from universal_model_components.datalists.splits import validation_groups
 
@@ -187,3 +187,13 @@ def test_unreadable_datalist_is_named(tmp_path):
     for file in (tmp_path / "list.json", tmp_path / "none.json"):
         with pytest.raises(ValueError, match="datalist: cannot read"):
             read_datalist(file, BOTH)
+
+
+def test_cases_of_a_folder_have_groups_and_what_is_wrong_has_a_line(tmp_path):
+    touch(tmp_path, "ct/a.nii", "ct/b.nii.gz", "ct/b.nrrd", "pet/c.nii")
+    (tmp_path / "groups.csv").write_text("case,group\nct/a,p1\nct/z,p9\n")
+    cases, problems = find_cases(tmp_path, ["ct", "mri"], tmp_path / "groups.csv")
+    assert [(case["image"], case["group"]) for case in cases] == [("ct/a.nii", "p1"), ("ct/b.nii.gz", "ct/b")]
+    for message in ("mri: no scan in it", "b.nrrd: has the same id", "no scan 'ct/z'", "unknown modality 'pet'"):
+        assert sum(message in problem for problem in problems) == 1
+    assert len(problems) == 4

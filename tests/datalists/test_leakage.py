@@ -15,7 +15,15 @@ from scan_files import body, write_scan
 
 from universal_model_components.__main__ import main
 from universal_model_components.datalists.fingerprints import count_intensities, fingerprint, likeness
-from universal_model_components.datalists.leakage import check, find_leakage, read_members
+from universal_model_components.datalists.leakage import (
+    Leakage,
+    Member,
+    check,
+    find_leakage,
+    is_leak,
+    patient_of,
+    read_members,
+)
 from universal_model_components.datalists.making import CACHE
 from universal_model_components.datalists.own_scans import folder
 from universal_model_components.datalists.public.brats2018 import brats2018
@@ -263,3 +271,34 @@ def test_real_contrasts_of_one_person_are_told_by_the_patients_id_alone(real_dat
     members = [member for file in lists for member in read_members(file)]
     leaks = find_leakage(members, tmp_path / CACHE, num_workers=0).leaks
     assert sorted(line.rsplit(": ", 1)[1] for line in leaks) == [f"the same patient {name!r}" for name in names]
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ({"image": "a/1.nii", "group": "patient-1"}, "patient-1"),
+        ({"image": "a/1.nii"}, None),
+        ({"image": "a/1.nii", "group": "a/1"}, None),  # made of the file's name
+        ({"image": "a/1.nii", "case": "own/a/1.nii", "group": "own/a/1"}, None),
+    ],
+)
+def test_a_group_made_of_a_files_name_is_no_patient(entry, expected):
+    assert patient_of(Member("list.json", "test", Path("a/1.nii"), entry, False, Path())) == expected
+
+
+@pytest.mark.parametrize(
+    ("held", "trained", "same_list", "expected"),
+    [
+        ("test", "training", False, True),
+        ("test", "validation", False, True),
+        ("test", "test", False, False),
+        ("validation", "training", True, True),
+        ("validation", "training", False, False),  # pre-training's validation beside another pre-training
+        ("training", "validation", True, False),
+    ],
+)
+def test_which_of_two_members_leaks(held, trained, same_list, expected):
+    first = Member("a.json", held, Path("a"), {}, False, Path())
+    second = Member("a.json" if same_list else "b.json", trained, Path("b"), {}, False, Path())
+    assert is_leak(first, second) is expected
+    assert Leakage().leaks == []

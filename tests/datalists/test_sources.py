@@ -7,7 +7,7 @@ from scan_files import SMALL, write_list
 
 from universal_model_components.cubes.preparation import prepare_cubes
 from universal_model_components.cubes.store import case_records
-from universal_model_components.datalists.sources import read_sources
+from universal_model_components.datalists.sources import Source, read_sources
 from universal_model_components.imaging.hdf5 import case_file
 
 BOTH = ("ct", "mri")
@@ -106,3 +106,30 @@ def test_one_id_in_two_sets_is_named(tmp_path):
     files = [write_list(tmp_path, "folder", "ct", training=[entry]), write_list(tmp_path, "b", "ct", training=[entry])]
     with pytest.raises(ValueError, match="case 'b/x' is in 'folder' and 'b': rename one"):
         read(files)
+
+
+def test_a_source_yields_its_cases_and_draws_again_what_it_drew():
+    entries = [{"image": f"{n}.nii", "case": f"{n}", "group": f"{n}", "modality": "ct"} for n in range(5)]
+    listed = {"name": "own", "seed": 3, "training": entries[:4], "validation": entries[4:], "test": [entries[0]]}
+    source = Source(listed, "/scans", drawn=True)
+    first = next(source.cases())
+    assert first == {
+        "case": "0",
+        "modality": "ct",
+        "group": "0",
+        "set": "own",
+        "split": "training",
+        "file": "/scans/0.nii",
+    }
+    assert source.held_out() == [entries[0]]
+    assert source.summary() == {
+        "name": "own",
+        "seed": 3,
+        "root": "/scans",
+        "cases": {"training": 4, "validation": 1, "test": 1},
+    }
+    kept = source.keep({"0", "1", "2"}, 0.4, 0)
+    assert sorted(case["case"] for case in kept.cases()) == ["0", "1", "2"]
+    assert len(kept.listed["validation"]) == 1  # the one that validated is gone: another does
+    given = Source(listed, "/scans", drawn=False).keep({"0", "1", "2"}, 0.4, 0)
+    assert given.listed["validation"] == []

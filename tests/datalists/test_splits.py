@@ -8,7 +8,15 @@ import pytest
 from scan_files import body, write_scan
 
 from universal_model_components.datalists.inspection import inspect_files
-from universal_model_components.datalists.splits import assign, draw_test, hash_order, strata_of
+from universal_model_components.datalists.splits import (
+    assign,
+    check_fraction,
+    draw_test,
+    hash_order,
+    split_cases,
+    strata_of,
+    without_copies,
+)
 
 
 def members(**sizes):
@@ -79,3 +87,29 @@ def test_files_are_read_alike_in_several_processes(tmp_path):
     jobs.append({"file": str(tmp_path / "broken.nii"), "kind": "image"})
     assert inspect_files(jobs, tmp_path / "c.jsonl", 2) == inspect_files(jobs, None, 0)
     assert inspect_files(jobs, tmp_path / "c.jsonl", 0) == inspect_files(jobs, None, 0)
+
+
+@pytest.mark.parametrize("fraction", [0, 0.5, 0.99])
+def test_a_fraction_is_from_0_to_below_1(fraction):
+    assert check_fraction(fraction, "key") == fraction
+    for wrong in (1, -0.1, "0.5", True, None):
+        with pytest.raises(ValueError, match=f"^key: {wrong!r} is not from 0 to below 1$"):
+            check_fraction(wrong, "key")
+
+
+def test_cases_of_one_group_stay_together():
+    listed = [{"case": f"{n}/{k}", "group": n, "modality": "ct"} for n in range(5) for k in range(2)]
+    splits = split_cases(listed, 0.4, 0)
+    assert {name: len(part) for name, part in splits.items()} == {"training": 6, "validation": 4}
+    assert not {case["group"] for case in splits["training"]} & {case["group"] for case in splits["validation"]}
+
+
+def test_a_copy_of_a_held_out_scan_is_left_out_of_training():
+    def scan(name, split, voxels):
+        return {"image": name, "split": split, "fingerprint": {"voxels": voxels, "places": "p"}}
+
+    cases = [scan("a", "training", "1"), scan("b", "test", "1"), scan("c", "training", "2"), scan("d", "training", "2")]
+    kept, problems = without_copies(cases)
+    assert [case["image"] for case in kept] == ["b", "c", "d"]
+    (problem,) = problems
+    assert problem.startswith("a: training case with the voxels of b in test: left out")

@@ -16,7 +16,9 @@ from monai.transforms import Activationsd
 from universal_model_components.evaluation.classification import ClassificationReport
 from universal_model_components.evaluation.classification_metrics import (
     bootstrap_auc,
+    probabilities_and_labels,
     probability_cross_entropy,
+    rate,
     scores_and_labels,
     summarize,
 )
@@ -143,3 +145,16 @@ def test_cross_entropy_of_probabilities(generator):
     logits, labels = torch.randn(6, 2, generator=generator), torch.tensor([0, 1, 1, 0, 1, 0])
     expected = torch.nn.functional.cross_entropy(logits, labels)
     torch.testing.assert_close(probability_cross_entropy(logits.softmax(dim=1), labels), expected)
+
+
+def test_probabilities_and_labels_of_a_decollated_output():
+    output = [{"pred": torch.tensor([0.25, 0.75]), "label": 1}, {"pred": torch.tensor([0.5, 0.5]), "label": 0}]
+    probabilities, labels = probabilities_and_labels(output)
+    assert probabilities.tolist() == [[0.25, 0.75], [0.5, 0.5]]
+    assert labels.tolist() == [1, 0]
+    assert [value.tolist() for value in scores_and_labels(output)] == [[0.75, 0.5], [1, 0]]
+
+
+def test_a_rate_of_nothing_is_none():
+    assert rate(1, 4) == 0.25
+    assert rate(0, 0) is None

@@ -10,7 +10,7 @@ import matplotlib.image
 from ignite.engine import Engine
 from svg import texts
 
-from universal_model_components.figures.curves import MetricCurves, draw_losses, read_rows
+from universal_model_components.figures.curves import MetricCurves, draw_losses, draw_metrics, read_rows
 
 
 def test_rows_with_empty_cells(tmp_path: Path):
@@ -53,3 +53,12 @@ def test_loss_curves_leave_out_what_is_absent() -> None:
 
 def test_loss_curves_survive_nothing_to_draw() -> None:
     assert "<svg" in draw_losses([{"epoch": 1, "loss_restoration": float("nan")}])
+
+
+def test_metrics_without_a_value_are_left_out(tmp_path: Path):
+    rows = [{"epoch": 1, "loss": 0.5, "val_iou": 0.2, "val_dice": math.nan}, {"epoch": 2, "loss": 0.4, "val_iou": 0.3}]
+    drawn = []
+    for metrics in (["val_iou"], ["val_iou", "val_dice", "absent"], []):
+        drawn.append(matplotlib.image.imread(draw_metrics(rows, metrics, tmp_path / "curves.png")))
+    assert (drawn[0] == drawn[1]).all()
+    assert (drawn[0] != drawn[2]).any()

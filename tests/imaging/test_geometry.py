@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from universal_model_components.imaging.errors import ScanError
-from universal_model_components.imaging.geometry import Grid, check_same_grid, nearest_on_grid, resample_to_affine
+from universal_model_components.imaging.geometry import (
+    Grid,
+    check_affine,
+    check_same_grid,
+    corner_distance,
+    grid_positions,
+    nearest_on_grid,
+    resample_to_affine,
+)
 
 TURNED = np.array([[0.96, -0.28, 0, 0], [0.28, 0.96, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
 
@@ -60,3 +68,31 @@ def test_nearest_on_grid_equals_voxel_by_voxel(generator):
 def test_resample_to_affine_names_crossed_axes():
     with pytest.raises(ValueError, match="not parallel"):
         resample_to_affine(torch.rand(4, 4, 4), np.eye(4), TURNED, (4, 4, 4))
+
+
+def test_corner_distance_is_the_largest_of_the_eight():
+    affine = np.diag([2.0, 2.0, 3.0, 1.0])
+    assert corner_distance(affine, affine, (4, 5, 6)) == 0
+    assert corner_distance(moved(0.7), affine, (4, 5, 6)) == pytest.approx(0.7)
+    longer = np.diag([2.0, 2.0, 3.1, 1.0])  # the last of six slices is five steps away
+    assert corner_distance(longer, affine, (4, 5, 6)) == pytest.approx(0.5)
+
+
+def test_an_affine_must_span_a_volume():
+    check_affine("a.nii", moved(3.0))
+    flat = np.diag([2.0, 2.0, 0.0, 1.0])
+    for wrong in (flat, np.full((4, 4), np.nan)):
+        with pytest.raises(ScanError, match=r"^a\.nii: singular affine .*: repair the header's orientation$"):
+            check_affine("a.nii", wrong)
+
+
+def test_grid_positions_follow_flipped_and_permuted_axes():
+    affine = np.diag([1.0, 1.0, 2.0, 1.0])
+    target = np.array([[0, -1.0, 0, 5], [0, 0, 1, 1], [2, 0, 0, 4], [0, 0, 0, 1]])
+    positions, axes = grid_positions(affine, target, (3, 4, 5))
+    assert axes == [2, 0, 1]
+    np.testing.assert_allclose(positions[0], 5 - np.arange(4))
+    np.testing.assert_allclose(positions[1], 1 + np.arange(5))
+    np.testing.assert_allclose(positions[2], 2 + np.arange(3))
+    with pytest.raises(ValueError, match="are not parallel"):
+        grid_positions(affine, TURNED @ affine, (3, 4, 5))

@@ -13,7 +13,7 @@ from scan_files import body, write_scan, write_with_rows
 from universal_model_components.imaging.errors import ScanError, one_line
 from universal_model_components.imaging.foreground import foreground_box, otsu
 from universal_model_components.imaging.geometry import spacing_of, to_ras
-from universal_model_components.imaging.normalization import load_scan, normalize
+from universal_model_components.imaging.normalization import check_size, intensity_limits, load_scan, normalize
 from universal_model_components.imaging.reading import read_header, read_scan
 from universal_model_components.imaging.scan_files import stem
 
@@ -246,3 +246,25 @@ def test_real_scans_become_ras_volumes(real_data):
         assert nibabel.aff2axcodes(scan.affine) == ("R", "A", "S")
         np.testing.assert_allclose(spacing_of(scan.affine), 3, atol=0.01)
         assert 0 <= float(scan.volume.min()) < float(scan.volume.max()) <= 1
+
+
+@pytest.mark.parametrize(
+    ("window", "scale", "expected"),
+    [
+        ((-1000, 1000), "range", (-1000.0, 1000.0)),
+        ((-1000, 1000), "volume", (-1000.0, 300.0)),
+        ((0, 4000), "volume", (0.0, 300.0)),
+        (None, "volume", (-2000.0, 300.0)),
+    ],
+)
+def test_intensity_limits_are_what_normalize_makes_0_and_1(window, scale, expected):
+    voxels = np.array([-2000.0, 100.0, 300.0]).reshape(3, 1, 1)
+    assert intensity_limits(voxels, window, scale) == expected
+
+
+def test_check_size_gives_the_resampled_shape_and_refuses_giants():
+    assert check_size("a.nii", (10, 20, 31), (2.0, 1.0, 0.5), (1, 1, 1)) == (19, 20, 16)
+    with pytest.raises(ScanError, match=r"^a\.nii: \[9000, 20, 30\] mm is not a plausible patient size"):
+        check_size("a.nii", (9000, 20, 30), (1.0, 1.0, 1.0), (1, 1, 1))
+    with pytest.raises(ScanError, match=r"^a\.nii: .* voxels at spacing \[0\.1, 0\.1, 0\.1\] mm"):
+        check_size("a.nii", (500, 500, 500), (1.0, 1.0, 1.0), (0.1, 0.1, 0.1))

@@ -17,6 +17,8 @@ from universal_model_components.imaging.transforms import (
     NormalizeScand,
     ReadScand,
     ToOriginalSpaced,
+    file_of,
+    grid_of,
 )
 from universal_model_components.phantom import draw_brain_mri, draw_heart_ct
 
@@ -177,3 +179,16 @@ def test_a_real_scan_above_the_window_is_reported_and_null_takes_its_own_range(r
     with caplog.at_level(logging.WARNING):
         pipeline(**MRI)({"image": data["image"]})
     assert "clipping to (0, 4000) changed" in caplog.text
+
+
+def test_grid_of_a_scan_in_memory():
+    affine = torch.diag(torch.tensor([2.0, 2.0, 3.0, 1.0], dtype=torch.float64))
+    image = MetaTensor(torch.rand(1, 4, 5, 6), affine, {"filename_or_obj": "scan.nii"})
+    assert file_of(image, "image") == "scan.nii"
+    assert file_of(torch.rand(2), "image") == "image"
+    grid = grid_of(image, "image")
+    assert (grid.file, grid.shape) == ("scan.nii", (4, 5, 6))
+    np.testing.assert_array_equal(grid.affine, affine.numpy())
+    for wrong, found in ((torch.rand(1, 4, 5, 6), r"\(1, 4, 5, 6\)"), (image[:, :, :, 0], r"\(1, 4, 5\)"), (3, "int")):
+        with pytest.raises(ScanError, match=rf"{found}, expected a MetaTensor \(1, H, W, D\)"):
+            grid_of(wrong, "image")

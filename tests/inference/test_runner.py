@@ -16,7 +16,7 @@ from user_errors import raises_user_error
 
 from universal_model_components.imaging.transforms import NormalizeScand, ReadScand, ToOriginalSpaced
 from universal_model_components.inference.inputs import list_scans
-from universal_model_components.inference.runner import ScanLoader
+from universal_model_components.inference.runner import ScanLoader, run_inference
 from universal_model_components.method.models import UniversalModel
 from universal_model_components.utils.pooling import pool_levels
 from universal_model_components.weights.loading import check_weights, load_weights
@@ -360,3 +360,28 @@ def test_command_line_from_another_folder(tmp_path, bundles):
     assert run.returncode == 0, run.stderr
     assert nibabel.load(tmp_path / "out/mri/a_restored.nii.gz").shape == (20, 20, 8)
     assert [np.load(tmp_path / "out/mri/a_features.npz")[f"level_{d}"].shape[0] for d in (1, 2, 3, 4)] == FEATURES
+
+
+class Counted:
+    """A loader of three scans, of which some cannot be read, and the evaluator that goes through them."""
+
+    def __init__(self, *problems: str) -> None:
+        self.dataset, self.problems, self.runs = range(3), list(problems), 0
+
+    def run(self) -> None:
+        self.runs += 1
+
+
+def test_a_run_says_how_many_scans_were_done_and_which_were_not(capsys):
+    scans = Counted("a.nii: constant")
+    run_inference(scans, scans, nn.Linear(1, 1), None, done="segmented")
+    assert scans.runs == 1
+    assert capsys.readouterr().out == "skipped: a.nii: constant\n2 of 3 scans segmented\n"
+    with pytest.raises(ValueError, match="1 of 3 scans skipped, listed above, and strict is true"):
+        run_inference(scans, scans, nn.Linear(1, 1), "null", strict="true")
+    scans.problems *= 3
+    with pytest.raises(ValueError, match="3 of 3 scans skipped, listed above, and none is left"):
+        run_inference(scans, scans, nn.Linear(1, 1), None)
+    with pytest.raises(ValueError, match="strict: 'perhaps' is not a boolean"):
+        run_inference(scans, scans, nn.Linear(1, 1), None, strict="perhaps")
+    assert scans.runs == 3

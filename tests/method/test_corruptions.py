@@ -10,7 +10,9 @@ import torch
 
 from universal_model_components.method.corruptions import (
     MAP_POINTS,
+    check_cubes,
     flip,
+    gather_voxels,
     inner_paint,
     map_intensity,
     outer_paint,
@@ -134,3 +136,23 @@ def test_ill_formed_cubes_are_named(cubes):
         ValueError, match=r"cubes: expected floating-point \(B, C, H, W, D\), found torch\.\w+ of shape"
     ):
         flip(cubes, torch.zeros(1, 3, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_voxels_are_gathered_by_their_place_in_the_flat_cube(shape, generator):
+    cubes = torch.rand(shape, generator=generator)
+    volume = cubes[0, 0].numel()
+    source = torch.stack([torch.randperm(volume, generator=generator) for _ in cubes])
+    gathered = gather_voxels(cubes, source)
+    assert gathered.shape == cubes.shape
+    for cube, places, found in zip(cubes, source, gathered, strict=True):
+        for channel, given in zip(cube, found, strict=True):
+            assert torch.equal(given.flatten(), channel.flatten()[places])
+    assert torch.equal(gather_voxels(cubes, torch.arange(volume).expand(len(cubes), -1)), cubes)
+
+
+def test_check_cubes_returns_the_spatial_shape_of_floating_cubes_alone():
+    assert check_cubes(torch.rand(2, 1, 4, 6, 8)) == (4, 6, 8)
+    for wrong in (torch.rand(1, 4, 6, 8), torch.zeros(2, 1, 4, 6, 8, dtype=torch.int16)):
+        with pytest.raises(ValueError, match=rf"cubes: expected floating-point \(B, C, H, W, D\), found {wrong.dtype}"):
+            check_cubes(wrong)

@@ -16,7 +16,11 @@ from universal_model_components.phantom import (
     draw_thorax_ct,
     write_phantoms,
 )
-from universal_model_components.phantom.shapes import Canvas, grow_tree
+from universal_model_components.phantom.brain import paint_head
+from universal_model_components.phantom.chest import paint_chest
+from universal_model_components.phantom.heart import paint_heart
+from universal_model_components.phantom.shapes import Canvas, grow_tree, spline_weights
+from universal_model_components.phantom.tissues import CT, HEAD_MRI
 
 SHAPE = (48, 40, 32)
 DRAWERS = [draw_thorax_ct, draw_heart_ct, draw_heart_mri, draw_brain_mri]
@@ -167,3 +171,32 @@ def test_bad_arguments_are_named(tmp_path: Path) -> None:
         write_phantoms(tmp_path, 0)
     with pytest.raises(ValueError, match=r"shape is \(8, 8\), expected three sides"):
         draw_heart_ct(0, (8, 8))
+
+
+def test_spline_weights_are_those_of_a_cubic_spline_and_sum_to_one() -> None:
+    knots = np.arange(-3.0, 9.0)
+    weights = spline_weights(np.linspace(0, 5, 21), knots)
+    np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(weights @ knots, np.linspace(0, 5, 21), atol=1e-5)  # a line is reproduced
+    np.testing.assert_allclose(weights[0, 2:5], [1 / 6, 2 / 3, 1 / 6], atol=1e-6)
+
+
+@pytest.mark.parametrize("paint", ["chest", "heart", "head"])
+def test_anatomy_is_painted_on_any_canvas_with_its_masks(paint: str) -> None:
+    tissues = HEAD_MRI["t1"] if paint == "head" else CT
+    canvas = Canvas((40, 40, 32), (6, 6, 7), (0, 0, 0), tissues, np.random.default_rng(0))
+    rng = np.random.default_rng(1)
+    if paint == "chest":
+        paint_chest(canvas, rng, nodules=2)
+        assert set(canvas.labels) >= {"nodule", "left_atrium"}
+    elif paint == "heart":
+        paint_heart(canvas, rng)
+        assert list(canvas.labels) == ["left_atrium"]
+    else:
+        paint_head(canvas, rng, tumor=True, spots=2)
+        assert list(canvas.labels) == ["lesion"]
+    low, high = min(tissues.values()), max(tissues.values())
+    assert canvas.image.min() >= low - 1e-3
+    assert canvas.image.max() <= high + 1e-3
+    assert (canvas.image != tissues["air"]).mean() > 0.05
+    assert all(0 < mask.max() <= 1 for mask in canvas.labels.values())

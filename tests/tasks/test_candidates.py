@@ -13,10 +13,13 @@ from universal_model_components.imaging.normalization import load_scan
 from universal_model_components.imaging.reading import read_grid
 from universal_model_components.tasks.candidates import (
     check_inside,
+    cube_windows,
     cut_cube,
     cut_cubes_at,
+    gather_cubes,
     nearest_voxels,
     read_candidates,
+    to_voxels,
 )
 
 SHAPE = (22, 26, 30)
@@ -164,3 +167,22 @@ def test_the_header_alone_knows_where_a_metaimage_lies(tmp_path):
     shape, found = read_grid(file)
     assert shape == SHAPE
     np.testing.assert_allclose(found, affine, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", AFFINES)
+def test_positions_and_voxels_are_two_names_of_one_place(name):
+    affine, voxels = affine_of(AFFINES[name], (0.7, 0.8, 2.5)), np.array([[3.0, 4.25, 5.5], [0.0, 0.0, 0.0]])
+    positions = [world(voxel, affine) for voxel in voxels]
+    np.testing.assert_allclose(to_voxels(positions, affine), voxels, atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(4, 6, 2), (3, 5, 1)])
+def test_windows_hold_the_cube_around_each_voxel(shape, generator):
+    volume = torch.rand(2, 7, 8, 9, generator=generator)
+    windows = cube_windows(volume, shape)
+    assert windows.shape == (2, 7, 8, 9, *shape)
+    centers = torch.tensor([[0, 0, 0], [3, 4, 5], [6, 7, 8]])
+    cubes = gather_cubes(windows, centers)
+    for cube, center in zip(cubes, centers.tolist(), strict=True):
+        expected = [cut_cube(channel.numpy(), center, shape) for channel in volume]
+        np.testing.assert_array_equal(cube.numpy(), np.stack(expected))

@@ -13,7 +13,13 @@ from scan_files import body, write_scan
 from universal_model_components.imaging.normalization import load_scan
 from universal_model_components.tasks.augmentation import RandSymmetryd
 from universal_model_components.tasks.candidates import cut_cube, nearest_voxels
-from universal_model_components.tasks.classification_data import ClassificationDataset, read_classes, thin_negatives
+from universal_model_components.tasks.classification_data import (
+    ClassificationDataset,
+    check_classes,
+    read_classes,
+    sample_labels,
+    thin_negatives,
+)
 from universal_model_components.tasks.scan_cache import ScanCache
 
 CT = {"intensity_range": [-1000, 1000], "intensity_scale": "range"}
@@ -175,3 +181,35 @@ def test_label_fraction_loses_no_class(tmp_path):
     assert [sum(case["label"] for case in part) for part in kept] == [3, 1, 1]
     assert [len(part) for part in kept] == [20, 6, 3]
     assert {case["case"] for case in kept[2]} <= {case["case"] for case in kept[1]}
+
+
+CANDIDATE = [1.0, 2.0, 3.0, 1]
+
+
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        ({"label": 1}, None),
+        ({"candidates": []}, None),
+        ({"candidates": [CANDIDATE]}, None),
+        ({}, "label is None, expected 0 or 1"),
+        ({"label": 2}, "label is 2, expected 0 or 1"),
+        ({"label": "1"}, "label is '1', expected 0 or 1"),
+        ({"candidates": 3}, "candidates is 3, expected a list of them"),
+        ({"candidates": [CANDIDATE, CANDIDATE[:3]]}, r"candidate \[1.0, 2.0, 3.0\], expected \[x, y, z, class\]"),
+        ({"candidates": [[1.0, 2.0, float("nan"), 0]]}, "expected .x, y, z, class., mm and 0 or 1"),
+    ],
+)
+def test_an_entry_says_what_class_its_samples_are_of(case, message):
+    if message is None:
+        check_classes(case, "here")
+        return
+    with pytest.raises(ValueError, match=f"^here: .*{message}"):
+        check_classes(case, "here")
+
+
+def test_labels_come_case_by_case_and_candidate_by_candidate():
+    cases = [{"candidates": [[0, 0, 0, 1], [0, 0, 0, 0]]}, {"candidates": []}, {"candidates": [[0, 0, 0, 1]]}]
+    assert sample_labels(cases).tolist() == [1, 0, 1]
+    assert sample_labels([{"label": 1}, {"label": 0}]).tolist() == [1, 0]
+    assert sample_labels([]).dtype == torch.int64

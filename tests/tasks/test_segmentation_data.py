@@ -14,6 +14,7 @@ from universal_model_components.imaging.transforms import NormalizeScand
 from universal_model_components.inference.inputs import list_scans
 from universal_model_components.tasks.segmentation_data import (
     CaseDataset,
+    check_entry,
     read_cases,
     share_of_rank,
     take_label_fraction,
@@ -147,3 +148,18 @@ def test_every_rank_validates_something_and_every_case_is_validated(cases, ranks
     assert {place for share in shares for place in share} == set(range(cases))
     if cases >= ranks:
         assert sum(map(len, shares)) == cases
+
+
+def test_an_entry_is_checked_and_completed(folder):
+    entry = {"image": "images/case_0.nii.gz", "label": "labels/case_0.nii.gz", "group": "a"}
+    case = check_entry("here", entry, folder, ("image", "label"))
+    assert case == {
+        "case": "images/case_0",
+        "image": str(folder / "images/case_0.nii.gz"),
+        "label": str(folder / "labels/case_0.nii.gz"),
+        "group": "a",
+    }
+    with pytest.raises(ValueError, match=r"^here: no file .*gone\.nii: correct 'image', or dataset_dir"):
+        check_entry("here", {"image": "gone.nii"}, folder, ("image",))
+    with pytest.raises(ValueError, match=r"^here .*'label'"):
+        check_entry("here", {"image": "images/case_0.nii.gz"}, folder, ("image", "label"))

@@ -21,7 +21,7 @@ from monai.transforms import Compose, SaveImage
 from torch.utils.data import DataLoader
 
 from universal_model_components.imaging.errors import ScanError, scan_error
-from universal_model_components.utils.errors import show_user_errors, user_error
+from universal_model_components.utils.errors import find_cause, show_user_errors, user_error
 
 PRETRAINING = "universal_model_pretraining"
 TINY = ["--features", "[4,8,16,32]", "--device", "cpu", "--num_workers", "0"]
@@ -241,3 +241,10 @@ def test_ctrl_c_is_one_line(cube_store, tmp_path):
     lines = (tmp_path / "err").read_text().strip().splitlines()
     assert lines[-1] == "train: interrupted"
     assert "Traceback" not in (tmp_path / "out").read_text() + "".join(lines)
+
+
+def test_the_first_error_of_a_kind_in_a_chain_is_found():
+    cause, scan = ValueError("a setting"), ScanError("a.nii: constant")
+    assert find_cause(chain(RuntimeError("wrapped"), cause), ValueError) is cause
+    assert find_cause(chain(RuntimeError("wrapped"), scan, cause), (OSError, ScanError)) is scan
+    assert find_cause(chain(RuntimeError("wrapped"), cause), OSError) is None

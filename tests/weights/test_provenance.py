@@ -19,6 +19,7 @@ from universal_model_components.weights.provenance import (
     differences,
     pretraining_provenance,
     provenance_file,
+    read_provenance,
     task_provenance,
     tensors_sha256,
     write_weights,
@@ -196,3 +197,14 @@ def test_another_recipe_warns_in_one_line(recipe, named, provenance, state, tmp_
         warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
         assert len(warnings) == bool(named)
         assert all(name in warnings[0] and "\n" not in warnings[0] for name in named)
+
+
+def test_a_provenance_is_read_from_the_header_or_beside_the_file(tmp_path):
+    state = UNet(features=FEATURES).state_dict()
+    assert read_provenance(tmp_path / "none.pt", {}) is None
+    assert read_provenance(tmp_path / "none.safetensors", {"provenance": '{"seed": 3}'}) == {"seed": 3}
+    write_weights(tmp_path / "model.pt", state, complete({"seed": 4}, state))
+    assert read_provenance(tmp_path / "model.pt", {})["seed"] == 4
+    provenance_file(tmp_path / "model.pt").write_text("[1]")
+    with pytest.raises(ValueError, match=r"no provenance \(a list\): download or write the weights again"):
+        read_provenance(tmp_path / "model.pt", {})

@@ -76,7 +76,7 @@ def choose_test(cases: Sequence[Case], paper: Paper, seed: int, test_ids: Any, f
     return {groups[name] for name in ids}
 
 
-def inspect_cases(
+def _inspect_cases(
     cases: Sequence[Case], request: Request, findings: Findings, masks: MaskValues | None = None
 ) -> list[Case]:
     """Read and hash the files of cases; return the usable ones, with their hashes, and report the others.
@@ -164,7 +164,7 @@ def make_datalist(
     """
     splits = assign(cases, test, request.validation_fraction, request.seed, validation)
     chosen = [{**case, "split": split} for split in SPLITS for case in splits[split]]
-    usable, copies = without_copies(inspect_cases(chosen, request, findings, masks))
+    usable, copies = without_copies(_inspect_cases(chosen, request, findings, masks))
     findings.problems += copies
     left = {split: [case for case in usable if case["split"] == split] for split in SPLITS}
     _count(left, paper, unit, findings)
@@ -176,7 +176,7 @@ def make_datalist(
         **findings.to_dict(),
         **{split: [_entry(case) for case in sorted(left[split], key=lambda case: case["case"])] for split in SPLITS},
     }
-    conclude(request, content, findings)
+    _conclude(request, content, findings)
     return content
 
 
@@ -193,7 +193,7 @@ def _count(
             findings.count(f"{name} {unit} {what}".strip(), len(names), expected)
 
 
-def conclude(request: Request, content: Mapping[str, Any], findings: Findings) -> None:
+def _conclude(request: Request, content: Mapping[str, Any], findings: Findings) -> None:
     """Print what was found and write the datalist, unless something differs and that is not allowed.
 
     Raises:

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from universal_model_components.utils.files import remove_orphans, write_atomically
+
+
+def test_a_failure_leaves_what_was_there(tmp_path):
+    file = tmp_path / "a.txt"
+    write_atomically(file, lambda path: path.write_text("first"))
+
+    def fail(path):
+        path.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match=r"a\.txt could not be written \(No space left on device\)"):
+        write_atomically(file, fail)
+    assert file.read_text() == "first"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_orphans_of_dead_processes_go_and_those_of_living_ones_stay(tmp_path):
+    seen = []
+    write_atomically(tmp_path / "model.pt", lambda path: seen.append(path.name) or path.touch())
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    own = seen[0]
+    names = {
+        "dead": own.replace(f"-{os.getpid()}.", f"-{int(dead.stdout)}."),
+        "living": own,
+        "of another machine": f".model.pt.00000000-{int(dead.stdout)}.tmp",
+        "of another file": f".other.pt.-{int(dead.stdout)}.tmp",
+    }
+    for name in names.values():
+        (tmp_path / name).touch()
+    remove_orphans(tmp_path, "model.pt")
+    left = {entry.name for entry in tmp_path.iterdir()}
+    assert left == {"model.pt", *(name for what, name in names.items() if what != "dead")}
+    remove_orphans(tmp_path)
+    assert names["of another file"] not in os.listdir(tmp_path)
