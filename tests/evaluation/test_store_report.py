@@ -12,7 +12,6 @@ from universal_model_components.cubes.case_file import read_attributes
 from universal_model_components.cubes.preparation import prepare_cubes
 from universal_model_components.cubes.store import open_store
 from universal_model_components.evaluation.store_report import write_store_report
-from universal_model_components.evaluation.table_one import TABLE_ONE
 from universal_model_components.imaging.hdf5 import case_file
 
 
@@ -48,12 +47,6 @@ def test_table_one_stands_beside_the_papers(store):
     assert own[1:3] == ["2", "mri"]
     assert all(20 <= int(side) <= 32 for side in own[3].split(" × "))  # cropped to the body
     assert not any(row[0] == "own, paper" for row in found)
-
-
-def test_the_papers_numbers_follow_from_cases_and_cubes_per_volume():
-    per_volume = {name: [count / row.cases for count in row.cubes] for name, row in TABLE_ONE.items()}
-    assert per_volume["luna2016"] == per_volume["brats2018"] == [32, 16, 16]
-    assert per_volume["lits2017"] == per_volume["msd_heart"] == [64, 32, 32]
 
 
 def test_skipped_scans_and_the_recipe_are_on_the_page(store):

@@ -60,7 +60,7 @@ def adni(
         stages=("finetuning",),
     )
     findings = Findings()
-    cases = find_subjects(request.root, _table(request.root, to_optional(table)), findings)
+    cases = _find_subjects(request.root, _table(request.root, to_optional(table)), findings)
     test = choose_test(cases, PAPER, seed, test_ids, findings)
     return make_datalist(request, cases, test, findings, PAPER, "subjects", classes={"NC": 0, "AD": 1})
 
@@ -74,7 +74,7 @@ def _table(root: Path, table: Any) -> Path:
     return files[0]
 
 
-def find_subjects(root: Path, table: Path, findings: Findings) -> list[Case]:
+def _find_subjects(root: Path, table: Path, findings: Findings) -> list[Case]:
     """Return one case per subject of the two classes; mismatches between table and scans are reported."""
     rows = list(read_table(table, COLUMNS, "table", optional=("image",)))
     diagnoses: dict[str, str] = {}

@@ -49,7 +49,7 @@ def brats2018(
         *("brats2018", Path(root), Path(output), seed, stage, validation_fraction, allow_partial, num_workers)
     )
     findings = Findings()
-    cases = find_patients(request.root, stage, findings)
+    cases = _find_patients(request.root, stage, findings)
     test = choose_test(cases, PAPER, seed, test_ids, findings)
     masks = MaskValues(allowed=(0, 1, 2, 4))
     check = partial(_check_volumes, findings=findings) if stage == "pretraining" else None
@@ -65,7 +65,7 @@ def patient_of(name: str) -> str:
     return re.sub(r"_\d+$", "", name)
 
 
-def find_patients(root: Path, stage: str, findings: Findings) -> list[Case]:
+def _find_patients(root: Path, stage: str, findings: Findings) -> list[Case]:
     """Return the cases of both grades; one without its contrast or mask is marked, and skipped after the split."""
     cases: list[Case] = []
     wanted = {"flair": ("flair", "seg")} if stage == "finetuning" else {name: (name,) for name in CONTRASTS}

@@ -51,7 +51,7 @@ def lits2017(
         *("lits2017", Path(root), Path(output), seed, stage, validation_fraction, allow_partial, num_workers)
     )
     findings = Findings()
-    cases = find_volumes(request.root, stage, findings)
+    cases = _find_volumes(request.root, stage, findings)
     paper, validation = PAPER, None
     if split == "fixed":
         test, validation = _fixed(cases, test_ids, findings)
@@ -76,7 +76,7 @@ def _fixed(cases: Sequence[Case], test_ids: str | None, findings: Findings) -> t
     return test, validation
 
 
-def find_volumes(root: Path, stage: str, findings: Findings) -> list[Case]:
+def _find_volumes(root: Path, stage: str, findings: Findings) -> list[Case]:
     """Return the volumes by number, with their segmentations for fine-tuning."""
     found: dict[tuple[str, int], str] = {}
     for file in find_scans(root):

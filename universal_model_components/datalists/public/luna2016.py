@@ -61,7 +61,7 @@ def luna2016(
         *("luna2016", Path(root), Path(output), seed, stage, validation_fraction, allow_partial, num_workers)
     )
     findings = Findings()
-    cases = find_series(request.root, findings)
+    cases = _find_series(request.root, findings)
     _name_patients(cases, request.root, to_optional(patients), findings)
     cases, test = _part(cases, findings)
     if stage == "pretraining":
@@ -75,7 +75,7 @@ def luna2016(
     return make_datalist(request, cases, test, findings, PAPER, "scans", check=check, candidates=table.name)
 
 
-def find_series(root: Path, findings: Findings) -> list[Case]:
+def _find_series(root: Path, findings: Findings) -> list[Case]:
     """Return the scans of the folds; a missing fold and one of another size are differences."""
     cases: list[Case] = []
     seen: dict[str, str] = {}

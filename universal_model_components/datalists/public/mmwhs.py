@@ -54,13 +54,13 @@ def mmwhs(
     if not set(wanted) <= set(MODALITIES.values()):
         raise ValueError(f"modality: {modality!r} is neither 'ct' nor 'mri'")
     findings, paper = Findings(), {str(name): (16, 4) for name in wanted}
-    cases = [case for case in find_cases(request.root) if case["modality"] in paper]
+    cases = [case for case in _find_cases(request.root) if case["modality"] in paper]
     test = choose_test(cases, paper, seed, test_ids, findings)
     masks = MaskValues(allowed=LABELS, required=(LEFT_ATRIUM,), strays=(421,))
     return make_datalist(request, cases, test, findings, paper, "patients", masks, left_atrium=LEFT_ATRIUM)
 
 
-def find_cases(root: Path) -> list[Case]:
+def _find_cases(root: Path) -> list[Case]:
     """Return images with their labels; an incomplete pair is marked, and skipped after the split."""
     found: dict[tuple[str, str], str] = {}
     for file in find_scans(root):
