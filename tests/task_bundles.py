@@ -11,13 +11,17 @@ from typing import Any
 
 import nibabel
 import numpy as np
+import torch
 from conftest import REPOSITORY
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
+from torch import nn
 
 from universal_model_components.phantom import Phantom, draw_brain_mri, draw_heart_ct, draw_heart_mri
 
 FEATURES = [4, 8, 16, 32]
+PRETRAINING = "universal_model_pretraining"
 TASKS: dict[str, Any] = json.loads((REPOSITORY / "scripts" / "bundle_parts" / "tasks.json").read_text())
+BUNDLES = [PRETRAINING, *sorted(TASKS)]
 SHAPE = (32, 32, 24)
 
 
@@ -51,6 +55,20 @@ def write_segmentation_data(folder: Path, task: str, training: int = 3) -> Path:
         splits[split].append({**entry, "modality": phantom.modality})
     (folder / "datalist.json").write_text(json.dumps({"name": task, "version": 1, "seed": 0, **splits}))
     return folder
+
+
+def tool_files(bundle: Path) -> dict[str, str]:
+    """The two files that MONAI's tools ask for."""
+    return {"meta_file": str(bundle / "configs/metadata.json"), "config_file": str(bundle / "configs/inference.json")}
+
+
+def network_of(bundle: Path) -> nn.Module:
+    """The bundle's own network, narrow, with weights that are not those of any other."""
+    parser = ConfigParser()
+    parser.read_config(str(bundle / "configs/inference.json"))
+    parser["features"] = FEATURES
+    torch.manual_seed(11)
+    return parser.get_parsed_content("network_def").eval()
 
 
 def workflow(task: str, *configs: str, **settings: Any) -> ConfigWorkflow:
