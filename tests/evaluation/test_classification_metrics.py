@@ -13,7 +13,7 @@ from monai.engines import SupervisedEvaluator
 from monai.handlers import ROCAUC
 from monai.transforms import Activationsd
 
-from universal_model_components.evaluation.classification import ClassificationReport
+from universal_model_components.evaluation.classification import ClassificationReport, describe
 from universal_model_components.evaluation.classification_metrics import (
     bootstrap_auc,
     probabilities_and_labels,
@@ -158,3 +158,12 @@ def test_probabilities_and_labels_of_a_decollated_output():
 def test_a_rate_of_nothing_is_none():
     assert rate(1, 4) == 0.25
     assert rate(0, 0) is None
+
+
+def test_a_summary_in_one_line():
+    line = describe(summarize(rows_of([0, 0, 1, 1], [0.1, 0.6, 0.7, 0.9]), threshold=0.5))
+    assert line.startswith("2 positives and 2 negatives of 4 patients, AUC 1.000 (1.000 to 1.000); at 0.5: ")
+    assert line.endswith("accuracy 0.750, sensitivity 1.000, specificity 0.500")
+    assert "AUC none; at 0.5: accuracy 1.000, sensitivity 1.000, specificity none" in describe(
+        summarize(rows_of([1], [0.9]), threshold=0.5)
+    )

@@ -88,7 +88,7 @@ class ClassificationReport:
         draw_roc(self.rows, summary, self.output_dir / "roc.png")
         draw_confusion(summary, self.names, self.output_dir / "confusion.png")
         self._draw_mistakes(self.output_dir / "mistakes.png")
-        logger.info("evaluation in %s: %s", self.output_dir, _describe(summary))
+        logger.info("evaluation in %s: %s", self.output_dir, describe(summary))
         for problem in summary["problems"]:
             logger.warning("evaluation: %s", problem)
 
@@ -102,7 +102,7 @@ class ClassificationReport:
             draw_cubes(cubes, titles, file, "true class and probability of the positive one")
 
 
-def _describe(summary: Mapping[str, Any]) -> str:
+def describe(summary: Mapping[str, Any]) -> str:
     """Put a summary into one line."""
 
     def shown(value: float | None) -> str:
