@@ -76,11 +76,12 @@ def test_histograms_travel_with_the_cases_and_the_page_is_the_same_for_kept_ones
     assert (store / "report.html").read_text() == before
 
 
-def test_a_store_without_histograms_still_has_a_page(tmp_path):
+@pytest.mark.parametrize("missing", ["histogram", "histogram_normalized"])
+def test_a_store_without_histograms_still_has_a_page(missing, tmp_path):
     prepare_cubes(str(make_dataset(tmp_path / "scans", 2, 0)), str(tmp_path / "cubes"), "ct", SMALL, num_workers=0)
     for file in (tmp_path / "cubes" / "cases").iterdir():
         with h5py.File(file, "a") as case:
-            for key in ("histogram", "cropped_shape"):
+            for key in (missing, "cropped_shape"):
                 del case.attrs[key]
     page = write_store_report(tmp_path / "cubes").read_text()
     assert "these cases hold no histograms" in page

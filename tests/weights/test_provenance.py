@@ -54,6 +54,14 @@ def provenance(state):
     return complete(described, state, epoch=3, metrics={"val_restoration": 0.02})
 
 
+def test_the_license_of_a_set_in_either_spelling():
+    index = {**INDEX, "sets": {"luna": {"licence": "CC BY 4.0"}, "own": {"license": "CC0 1.0"}}}
+    sets = pretraining_provenance(index, GenesisCorruption(), {"features": FEATURES, "modalities": ["ct", "mri"]})[
+        "data"
+    ]
+    assert {name: facts["license"] for name, facts in sets.items()} == {"luna": "CC BY 4.0", "own": "CC0 1.0"}
+
+
 def test_what_a_provenance_says(provenance, state):
     assert provenance["data"] == {
         "luna": {"license": "CC BY 4.0", "cases": {"ct": {"training": 3, "validation": 1}}},

@@ -26,6 +26,11 @@ from .table_one import TABLE_ONE
 REPORT = "report.html"
 AXIS_BINS = 200
 AXIS_TAIL = 0.002  # share of a modality's voxels that may lie beyond either end of the axis that is drawn
+HISTOGRAMS = {
+    "histogram",
+    "histogram_range",
+    "histogram_normalized",
+}  # of a case; a store of an older version lacks some
 _LEAD = (
     "What the cubes of this store were made of, and how. Each set has a line for this store, and below it, for a "
     "set of the paper, that of Table I of <em>Universal Model for 3D Medical Image Analysis</em>."
@@ -117,7 +122,7 @@ def _table_one(cases: Sequence[Mapping[str, Any]]) -> str:
 def _intensities(cases: Sequence[Mapping[str, Any]]) -> str:
     parts = []
     for modality in sorted({case["modality"] for case in cases}):
-        members = [case for case in cases if case["modality"] == modality and "histogram" in case]
+        members = [case for case in cases if case["modality"] == modality and case.keys() >= HISTOGRAMS]
         if not members:
             parts.append(html.paragraph(f"{html.text(modality)}: these cases hold no histograms.", soft=True))
             continue

@@ -79,7 +79,7 @@ def _data_sets(index: Mapping[str, Any], modalities: Sequence[str]) -> dict[str,
         for (name, modality), count in sorted(counts.items()):
             if modality in modalities:
                 facts = index.get("sets", {}).get(name, {})
-                entry = sets.setdefault(name, {"license": facts.get("license", facts.get("license", "not stated"))})
+                entry = sets.setdefault(name, {"license": facts.get("license", facts.get("licence", "not stated"))})
                 entry.setdefault("cases", {}).setdefault(modality, {})[split] = count
     return sets
 
@@ -123,16 +123,16 @@ def write_weights(file: str | Path, state: Mapping[str, Tensor], provenance: Map
         OSError: when it cannot be written.
     """
     file = Path(file)
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     if file.suffix == ".safetensors":
         metadata = {"format": "pt", "provenance": json.dumps(provenance, sort_keys=True, allow_nan=False)}
         # a tensor of its own for each name: safetensors stores no shared memory
-        unshared = {name: tensor.clone() for name, tensor in plain.items()}
+        unshared = {name: tensor.clone() for name, tensor in tensors.items()}
         # not `save_file`, whose files only their owner may read
         write_atomically(file, lambda path: path.write_bytes(save(unshared, metadata=metadata)))
         return
     provenance_file(file).unlink(missing_ok=True)
-    write_atomically(file, lambda path: torch.save(plain, path))
+    write_atomically(file, lambda path: torch.save(tensors, path))
     write_json(provenance_file(file), provenance)
 
 
