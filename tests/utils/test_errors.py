@@ -21,7 +21,7 @@ from monai.transforms import Compose, SaveImage
 from torch.utils.data import DataLoader
 
 from universal_model_components.imaging.errors import ScanError, scan_error
-from universal_model_components.utils.errors import find_cause, show_user_errors, user_error
+from universal_model_components.utils.errors import find_cause, root_cause, show_user_errors, user_error
 
 PRETRAINING = "universal_model_pretraining"
 TINY = ["--features", "[4,8,16,32]", "--device", "cpu", "--num_workers", "0"]
@@ -32,6 +32,12 @@ def chain(*errors):
     for error, cause in pairwise(errors):
         error.__cause__ = cause
     return errors[0]
+
+
+def test_the_root_cause_is_what_was_raised_first():
+    bug = KeyError("a bug")
+    assert root_cause(chain(RuntimeError("Failed to evaluate"), RuntimeError("again"), bug)) is bug
+    assert root_cause(bug) is bug
 
 
 @pytest.mark.parametrize(
@@ -157,6 +163,20 @@ def command(bundle, configs, *options):
 def run(line, folder):
     environment = {**os.environ, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
     return subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_line_begins_after_an_open_progress_bar(tmp_path):
+    (tmp_path / "drawing.py").write_text(
+        "from tqdm.auto import tqdm\n"
+        "from universal_model_components.utils.errors import show_user_errors\n"
+        "show_user_errors('train')\n"
+        "bar = tqdm(total=8)\n"
+        "bar.update(3)\n"
+        "raise ValueError('spacing: 0 is not positive')\n"
+    )
+    result = run([sys.executable, "drawing.py"], tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == "train: spacing: 0 is not positive"
 
 
 BTS, LNC = "brats_mri_whole_tumor_segmentation", "lung_nodule_ct_classification"

@@ -25,7 +25,7 @@ from ..tasks.classification_checks import check_candidates
 from ..tasks.findings import ERROR, FINE, WARNING, Finding
 from ..tasks.segmentation_data import read_cases
 from ..tasks.settings import check_settings
-from ..utils.errors import user_error
+from ..utils.errors import root_cause, user_error
 from ..utils.settings import to_bool, to_optional
 from ..weights.coverage import percent
 from ..weights.loading import load_pretrained
@@ -249,7 +249,5 @@ def _kind(parser: ConfigParser) -> str:
 
 def _reason(error: BaseException) -> str:
     """Return the user error, or whatever else MONAI's parser wrapped, in one line."""
-    line = user_error(error)
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return line or " ".join(str(error).split())[:300] or type(error).__name__
+    cause = root_cause(error)
+    return user_error(error) or " ".join(str(cause).split())[:300] or type(cause).__name__

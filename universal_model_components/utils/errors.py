@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar
 
+from tqdm import tqdm
+
 logger = logging.getLogger(__name__)
 
 USER_ERRORS = (OSError, ValueError, FloatingPointError)
@@ -34,7 +36,7 @@ def find_cause(error: BaseException, kinds: type[Kind] | tuple[type[Kind], ...])
 
 def user_error(error: BaseException) -> str | None:
     """Return a user error as one line; None for any other error, such as a bug."""
-    cause = find_cause(error, USER_ERRORS) or _root(error)
+    cause = find_cause(error, USER_ERRORS) or root_cause(error)
     kind, text = type(cause), str(cause)
     if isinstance(cause, OSError) and cause.strerror:
         text = f"{cause.filename}: {cause.strerror}" if cause.filename else cause.strerror
@@ -46,7 +48,8 @@ def user_error(error: BaseException) -> str | None:
     return " ".join(line.strip() for line in text.strip().splitlines()) or kind.__name__
 
 
-def _root(error: BaseException) -> BaseException:
+def root_cause(error: BaseException) -> BaseException:
+    """Return the error at the end of the chain of causes: what was raised first."""
     while error.__cause__ is not None:
         error = error.__cause__
     return error
@@ -71,6 +74,12 @@ def show_user_errors(command: str) -> None:
     sys.excepthook = _Hook(command, previous)
 
 
+def _close_progress_bars() -> None:
+    """End the line of each progress bar that the error left open, so that the message has a line of its own."""
+    for bar in list(tqdm._instances):
+        bar.close()
+
+
 @dataclass(frozen=True)
 class _Hook:
     command: str
@@ -83,6 +92,7 @@ class _Hook:
             self.previous(kind, error, traceback)
             return
         logger.debug("traceback of the error below", exc_info=(kind, error, traceback))
+        _close_progress_bars()
         print(f"{self.command}: {line.removeprefix(f'{self.command}: ')}", file=sys.stderr, flush=True)
         if interrupted:
             sys.exit(INTERRUPTED)
