@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..datalists.reader import check_keys, entries_of, open_datalist
+from ..datalists.reader import check_keys, open_datalist
 from ..imaging.scan_files import SUFFIXES, find_scans, stem
 from ..tasks.candidates import read_candidates
 from ..tasks.segmentation_data import read_cases
@@ -63,9 +63,8 @@ def _listed(root: Path, datalist: str | Path, split: str | None) -> Iterator[dic
     if split is not None:
         yield from read_cases(datalist, root, split, keys=("image",))
         return
-    content = open_datalist(datalist)
-    for name in (key for key, value in content.items() if isinstance(value, list)):
-        for entry in entries_of(content, datalist, name):
+    for name, entries in open_datalist(datalist).items():
+        for entry in entries if isinstance(entries, list) else ():
             check_keys(f"datalist: {datalist}: an entry of {name!r}", entry, ("image",))
             yield {"case": stem(str(entry["image"])), **entry, "image": str(root / entry["image"])}
 
