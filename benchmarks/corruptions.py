@@ -20,8 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from universal_model_components.method.combination import Parameters, corrupt
 from universal_model_components.method.corruptions import MAP_POINTS, tabulate_curves
-from universal_model_components.method.genesis import CPU_GROUP, GenesisCorruption, Parameters, corrupt, draw_seeds
+from universal_model_components.method.genesis import CPU_GROUP, GenesisCorruption, draw_seeds
 from universal_model_components.method.local_shuffling import Blocks, block_orders
 from universal_model_components.method.unet import UNet
 

@@ -67,3 +67,12 @@ def paint(cube: np.ndarray, boxes: np.ndarray, noise: np.ndarray, outer: bool) -
         if covered != outer:
             out[(slice(None), *voxel)] = noise[(slice(None), *voxel)]
     return out
+
+
+def mask(cube: np.ndarray, masked: np.ndarray, side: int) -> np.ndarray:
+    """Set every voxel of a cube (C, H, W, D) to 0 that lies in a masked block; masked is (h, w, d)."""
+    out = cube.copy()
+    for voxel in voxels(cube.shape[1:]):
+        if masked[tuple(v // side for v in voxel)]:
+            out[(slice(None), *voxel)] = 0
+    return out

@@ -15,6 +15,7 @@ from universal_model_components.method.corruptions import (
     gather_voxels,
     inner_paint,
     map_intensity,
+    mask_blocks,
     outer_paint,
     tabulate_curves,
 )
@@ -119,11 +120,13 @@ def test_batched_equals_one_by_one(shape, generator):
     cubes, noise = torch.rand(2, 5, *shape, generator=generator)
     boxes, axes = random_boxes(cubes.shape, generator), torch.rand(5, 3, generator=generator) < 0.5
     control, decreasing = torch.rand(5, 2, 2, generator=generator), torch.rand(5, generator=generator) < 0.5
+    masked = torch.rand(5, *(-(-side // 4) for side in shape[1:]), generator=generator) < 0.5
     for function, parameters in [
         (flip, (axes,)),
         (map_intensity, (control, decreasing)),
         (inner_paint, (boxes, noise)),
         (outer_paint, (boxes, noise)),
+        (lambda cubes, masked: mask_blocks(cubes, masked, 4), (masked,)),
     ]:
         together = function(cubes, *parameters)
         for i in range(5):

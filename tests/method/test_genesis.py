@@ -14,8 +14,9 @@ from scipy import stats
 
 from universal_model_components.method import genesis as random_corruptions
 from universal_model_components.method.block_sampling import draw_blocks, draw_orders
+from universal_model_components.method.combination import corrupt
 from universal_model_components.method.corruptions import tabulate_curves
-from universal_model_components.method.genesis import GenesisCorruption, corrupt, draw_seeds
+from universal_model_components.method.genesis import GenesisCorruption, draw_seeds
 from universal_model_components.method.local_shuffling import block_classes
 
 ALONE = {"flip": 0, "shuffle": 0, "nonlinear": 0, "paint": 0}
@@ -240,9 +241,10 @@ def test_prepare_batch(generator):
     corrupted, target = GenesisCorruption()(cubes, seeds)
     assert torch.equal(inputs, corrupted)
     assert torch.equal(targets.pop("restoration"), target)
+    assert torch.equal(targets.pop("changed"), corrupted != target)
     assert targets.keys() == labels.keys()
     assert all(torch.equal(targets[name], labels[name]) for name in labels)
-    assert GenesisCorruption().prepare_batch({"image": cubes})[1].keys() == {"restoration"}
+    assert GenesisCorruption().prepare_batch({"image": cubes})[1].keys() == {"restoration", "changed"}
 
 
 @pytest.mark.parametrize("name", ["flip", "shuffle", "nonlinear", "paint", "inner"])
@@ -298,3 +300,44 @@ def test_corrupt_applies_given_parameters(generator):
     parameters = corruption.draw(torch.arange(5), cubes.shape[1:])
     results = zip(corrupt(cubes, parameters), corruption(cubes, torch.arange(5)), strict=True)
     assert all(torch.equal(a, b) for a, b in results)
+
+
+@pytest.mark.parametrize(("shape", "side", "share"), [((16, 16, 16), 8, 0.6), ((24, 16, 20), 6, 0.5)])
+def test_the_same_share_of_every_cube_is_masked(shape, side, share, generator):
+    cubes, seeds = torch.rand(5, 2, *shape, generator=generator) + 0.1, torch.arange(5)
+    corruption = GenesisCorruption(**ALONE, mask=share, mask_side=side)
+    corrupted, target = corruption(cubes, seeds)
+    masked = corruption.draw(seeds, cubes.shape[1:]).masked
+    assert torch.equal(target, cubes)
+    assert set(masked.flatten(1).sum(1).tolist()) == {round(share * masked[0].numel())}
+    assert not torch.equal(masked[0], masked[1])
+    for cube, result, blocks in zip(cubes.numpy(), corrupted.numpy(), masked.numpy(), strict=True):
+        assert np.array_equal(result, references.mask(cube, blocks, side))
+    alone = corruption(cubes[3:4], seeds[3:4])[0]
+    assert torch.equal(alone[0], corrupted[3])
+
+
+def test_every_block_is_masked_as_often():
+    masked = GenesisCorruption(**ALONE, mask=0.25).draw(MANY, (1, 16, 16, 16)).masked
+    assert (masked.float().mean(0) - 0.25).abs().max() < binomial(len(MANY), 0.25)
+
+
+def test_masking_changes_nothing_else_that_is_drawn(generator):
+    cubes, seeds = torch.rand(6, 1, 16, 16, 16, generator=generator), torch.arange(6)
+    plain, masked = GenesisCorruption()(cubes, seeds), GenesisCorruption(mask=0.5)(cubes, seeds)
+    assert torch.equal(plain[1], masked[1])
+    kept = masked[0] != 0
+    assert torch.equal(plain[0][kept], masked[0][kept])
+
+
+def test_maps_decrease_as_often_as_said():
+    share = GenesisCorruption(**{**ALONE, "nonlinear": 1}, decreasing=0.2).draw(MANY, (1, 16, 16, 16)).decreasing
+    assert abs(share.float().mean() - 0.2) < binomial(len(MANY), 0.2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"), [({"mask": 1.5}, "mask: "), ({"mask_side": 0}, "mask_side: expected at")]
+)
+def test_masks_that_make_no_sense_are_named(settings, said):
+    with pytest.raises(ValueError, match=said):
+        GenesisCorruption(**settings)

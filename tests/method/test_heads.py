@@ -67,6 +67,11 @@ def test_reversal_keeps_the_value_and_turns_the_gradient(generator):
     assert torch.equal(y, x)
     (y * torch.arange(12.0).view(3, 4)).sum().backward()
     assert torch.equal(x.grad, -torch.arange(12.0).view(3, 4))
+    x.grad = None
+    reversed_twice_as_strongly = reverse_gradient(x, 2.0)
+    assert torch.equal(reversed_twice_as_strongly, x)
+    reversed_twice_as_strongly.sum().backward()
+    assert torch.equal(x.grad, torch.full((3, 4), -2.0))
     script = torch.jit.script(reverse_gradient)
     assert torch.equal(script(x), x)
 

@@ -39,6 +39,21 @@ def test_objective_by_hand():
     torch.testing.assert_close(losses["loss"].item(), 8 * 0.125 + math.log(4) + 2 * math.log(2))
 
 
+def test_voxels_that_are_unchanged_may_weigh_less(generator):
+    logits, target = torch.randn(2, 1, 3, 4, 5, generator=generator), torch.rand(2, 1, 3, 4, 5, generator=generator)
+    changed = torch.rand(target.shape, generator=generator) < 0.3
+    total = weights = 0.0
+    for x, y, is_changed in zip(logits.flatten().tolist(), target.flatten().tolist(), changed.flatten(), strict=True):
+        weight = 1.0 if is_changed else 0.25
+        total, weights = total + weight * (1 / (1 + math.exp(-x)) - y) ** 2, weights + weight
+    losses = UniversalObjective(unchanged_weight=0.25)(
+        {"restoration": logits}, {"restoration": target, "changed": changed}
+    )
+    assert math.isclose(losses["restoration"].item(), total / weights, rel_tol=1e-5)
+    nothing = {"restoration": target, "changed": torch.zeros_like(changed)}
+    assert UniversalObjective(unchanged_weight=0)({"restoration": logits}, nothing)["loss"] == 0
+
+
 def test_parts_that_are_switched_off_are_left_out():
     losses = UniversalObjective()(
         {"restoration": torch.zeros(1, 1, 2, 2, 2)}, {"restoration": torch.ones(1, 1, 2, 2, 2)}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The deterministic part of the paper's τ: flip, non-linear map, inner- and outer-painting (paper III-A).
+"""The deterministic part of the paper's τ: flip, non-linear map, inner- and outer-painting (paper III-A); masking.
 
 Each function takes a batch of cubes and the parameters of every cube, and returns a new batch; nothing here is random
 (`genesis` draws). Spatial parameters are shared by a cube's channels. Local shuffling, the long one, has its
@@ -89,6 +89,24 @@ def outer_paint(cubes: Tensor, windows: Tensor, noise: Tensor) -> Tensor:
     Args, Shape and Raises are those of `inner_paint`, with windows instead of boxes.
     """
     return torch.lerp(noise.to(cubes.dtype), cubes, _inside(windows, cubes))
+
+
+def mask_blocks(cubes: Tensor, masked: Tensor, side: int) -> Tensor:
+    """Set the masked blocks of each cube to 0 (not in the paper: masked image modeling, He et al., CVPR 2022).
+
+    Args:
+        cubes: sub-volumes in [0, 1].
+        masked: True where a block is masked; blocks tile the cube from its first voxel, the last ones may be cut off.
+        side: of a block, in voxels.
+
+    Shape:
+        cubes (B, C, H, W, D); masked (B, ⌈H/side⌉, ⌈W/side⌉, ⌈D/side⌉) bool → (B, C, H, W, D).
+    """
+    shape = check_cubes(cubes)
+    masked = move(masked, cubes.device)
+    for axis, voxels in enumerate(shape, start=1):
+        masked = masked.repeat_interleave(side, axis).narrow(axis, 0, voxels)
+    return cubes.masked_fill(masked[:, None], 0)
 
 
 def check_cubes(cubes: Tensor) -> tuple[int, int, int]:

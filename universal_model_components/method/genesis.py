@@ -1,56 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random sampling for the paper's τ (III-A): each cube's corruption is drawn from its own seed, and then applied.
 
-The arithmetic is in `corruptions` and `local_shuffling`, which draw nothing.
+The arithmetic is in `combination`, `corruptions` and `local_shuffling`, which draw nothing.
 
 τ is the combination that the paper cites (its reference 14), in this order: flip (input and target), local shuffling,
 non-linear map, painting (inner or outer). What each cube undergoes is drawn on the CPU, a few numbers per cube, so that
 only the selected cubes are processed; blocks, permutations and noise are drawn on the device of the cubes.
+
+Two options go beyond the paper and are off by default: how many of the maps decrease, and masking blocks after τ.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from .block_sampling import draw_blocks
-from .corruptions import check_cubes, flip, inner_paint, map_intensity, move, outer_paint
+from .combination import Parameters, corrupt
+from .corruptions import check_cubes, move
 from .counter_rng import noise, uniform
-from .local_shuffling import Blocks, shuffle_blocks
 
 BOXES = 5  # painted boxes or kept windows, at most
 ANOTHER = 0.95  # probability of each box, and of each window after the first
 CPU_GROUP = 8  # cubes corrupted together on the CPU
 MARGIN = 3  # voxels between a box or window and the faces of the cube
 
-_MIX, _NOISE = 0, 3  # streams of random numbers of one seed; `block_sampling` has its own
-
-
-class Parameters(NamedTuple):
-    """The corruption of a batch: for each kind, which samples undergo it and with what.
-
-    Shape:
-        flipped, shuffled, mapped, inner, outer: indices of n samples each; axes (n, 3) bool; control (n, 2, 2) and
-        decreasing (n,) bool; boxes and windows (n, 5, 2, 3); their noise (n, C, H, W, D).
-    """
-
-    flipped: Tensor
-    axes: Tensor
-    shuffled: Tensor
-    blocks: Blocks
-    mapped: Tensor
-    control: Tensor
-    decreasing: Tensor
-    inner: Tensor
-    boxes: Tensor
-    inner_noise: Tensor
-    outer: Tensor
-    windows: Tensor
-    outer_noise: Tensor
+_MIX, _NOISE, _MASK = 0, 3, 4  # streams of random numbers of one seed; `block_sampling` has its own
 
 
 def draw_seeds(count: int, generator: torch.Generator | None = None) -> Tensor:
@@ -59,7 +39,7 @@ def draw_seeds(count: int, generator: torch.Generator | None = None) -> Tensor:
 
 
 class GenesisCorruption:
-    """The paper's τ on a batch: flip, then local shuffling, then a non-linear map, then painting.
+    """The paper's τ on a batch: flip, then local shuffling, then a non-linear map, then painting; then masking, if any.
 
     A cube's corruption is a function of its seed alone: the same in any batch and on any device. With seeds on the CPU
     there is no synchronization with a CUDA device.
@@ -67,13 +47,16 @@ class GenesisCorruption:
     Args:
         flip: probability of each further flip along a random axis, of input and target, up to three.
         shuffle: probability of local shuffling.
-        nonlinear: probability of a non-linear intensity map, half of them decreasing.
+        nonlinear: probability of a non-linear intensity map.
         paint: probability of painting.
         inner: probability that painting is inner-painting; otherwise it is outer-painting.
+        decreasing: probability that such a map decreases.
+        mask: share of the blocks of every cube that are masked; the paper's τ masks none.
+        mask_side: of these blocks, in voxels.
         generator: source of seeds when a call passes none (CPU; by default PyTorch's own).
 
     Raises:
-        ValueError: when a probability is outside [0, 1].
+        ValueError: when a probability or the share is outside [0, 1], or `mask_side` is not positive.
 
     Example:
         >>> corrupted, target = GenesisCorruption()(torch.rand(6, 1, 64, 64, 32))
@@ -86,12 +69,18 @@ class GenesisCorruption:
         nonlinear: float = 0.9,
         paint: float = 0.9,
         inner: float = 0.2,
+        decreasing: float = 0.5,
+        mask: float = 0.0,
+        mask_side: int = 8,
         generator: torch.Generator | None = None,
     ) -> None:
         self.flip, self.shuffle, self.nonlinear, self.paint, self.inner = flip, shuffle, nonlinear, paint, inner
-        for name in ("flip", "shuffle", "nonlinear", "paint", "inner"):
+        self.decreasing, self.mask, self.mask_side = decreasing, mask, mask_side
+        for name in ("flip", "shuffle", "nonlinear", "paint", "inner", "decreasing", "mask"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: expected a probability in [0, 1], found {getattr(self, name)}")
+        if mask_side < 1:
+            raise ValueError(f"mask_side: expected at least 1 voxel, found {mask_side}")
         self.generator = generator
 
     @torch.no_grad()
@@ -118,7 +107,9 @@ class GenesisCorruption:
         # On the CPU a few cubes at a time, so that they fit in the cache; no cube's result depends on it.
         size = CPU_GROUP if cubes.device.type == "cpu" else max(1, len(cubes))
         groups = zip(cubes.split(size), seeds.split(size), strict=True)
-        done = [corrupt(part, self.draw(chosen, part.shape[1:], part.device)) for part, chosen in groups]
+        done = [
+            corrupt(part, self.draw(chosen, part.shape[1:], part.device), self.mask_side) for part, chosen in groups
+        ]
         corrupted, target = zip(*done, strict=True)
         return (corrupted[0], target[0]) if len(done) == 1 else (torch.cat(corrupted), torch.cat(target))
 
@@ -147,13 +138,14 @@ class GenesisCorruption:
             draw_blocks(move(seeds[shuffled], device), spatial),
             mapped,
             control[mapped].unflatten(1, (2, 2)).float(),
-            choice[mapped, 4] < 0.5,
+            choice[mapped, 4] < self.decreasing,
             inner,
             _boxes(size[inner], place[inner], more[inner], spatial),
             noise(move(seeds[inner], device), _NOISE, shape),
             outer,
             _windows(size[outer], place[outer], more[outer], spatial),
             noise(move(seeds[outer], device), _NOISE, shape),
+            self._masked(seeds, spatial) if self.mask > 0 else None,
         )
 
     def prepare_batch(
@@ -172,41 +164,27 @@ class GenesisCorruption:
             kwargs: passed on to `Tensor.to` for the image.
 
         Returns:
-            The corrupted cubes, and {"restoration": the target, "modality": …, "scale": …} with the labels present.
+            The corrupted cubes, and {"restoration": the target, "changed": where the two differ, bool, "modality": …,
+            "scale": …} with the labels present.
         """
         cubes = batch["image"].to(device=device, non_blocking=non_blocking, **kwargs)
         corrupted, target = self(cubes, batch.get("seed"))
         labels = [name for name in ("modality", "scale") if name in batch]
         moved = {name: batch[name].to(device=device, non_blocking=non_blocking) for name in labels}
-        return corrupted, {"restoration": target, **moved}
+        return corrupted, {"restoration": target, "changed": corrupted != target, **moved}
+
+    def _masked(self, seeds: Tensor, spatial: tuple[int, ...]) -> Tensor:
+        """Draw the same number of masked blocks for each cube: seeds (B,) → (B, h, w, d) bool."""
+        grid = [math.ceil(side / self.mask_side) for side in spatial]
+        count = math.prod(grid)
+        place = uniform(seeds, _MASK, count).argsort(1).argsort(1)  # of each block in a random order
+        return (place < round(self.mask * count)).view(len(seeds), *grid)
 
     def _check_paintable(self, shape: tuple[int, ...]) -> None:
         """Reject cubes in which a box or a window with its margins does not fit."""
         least = 14 if self.inner < 1 else 8
         if self.paint > 0 and min(shape) < least:
             raise ValueError(f"cubes: painting needs sides of at least {least} voxels, found {shape}")
-
-
-def corrupt(cubes: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
-    """Apply what was drawn, in τ's order; samples that were not selected pass unchanged: → (corrupted, target)."""
-    p = parameters
-    target = cubes
-    if len(p.flipped):
-        target = _update(cubes.clone(), p.flipped, lambda chosen: flip(chosen, p.axes))
-    corrupted = target.clone()
-    _update(corrupted, p.shuffled, lambda chosen: shuffle_blocks(chosen, p.blocks))
-    _update(corrupted, p.mapped, lambda chosen: map_intensity(chosen, p.control, p.decreasing))
-    _update(corrupted, p.inner, lambda chosen: inner_paint(chosen, p.boxes, p.inner_noise))
-    _update(corrupted, p.outer, lambda chosen: outer_paint(chosen, p.windows, p.outer_noise))
-    return corrupted, target
-
-
-def _update(cubes: Tensor, samples: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-    """Replace the chosen samples of a batch, in place."""
-    if len(samples):
-        index = move(samples, cubes.device)
-        cubes.index_copy_(0, index, function(cubes.index_select(0, index)))
-    return cubes
 
 
 def _boxes(size: Tensor, place: Tensor, more: Tensor, shape: tuple[int, ...]) -> Tensor:

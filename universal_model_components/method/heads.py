@@ -15,16 +15,17 @@ from torch import nn
 from .unet import FEATURES, ConvBlock
 
 
-def reverse_gradient(x: torch.Tensor) -> torch.Tensor:
-    """Return `x` unchanged, with the sign of its gradient reversed (paper III-B, Eq. 2 as one backward pass).
+def reverse_gradient(x: torch.Tensor, coefficient: float = 1.0) -> torch.Tensor:
+    """Return `x` unchanged, with its gradient times −`coefficient` (paper III-B, Eq. 2 as one backward pass).
 
-    2x − x equals x exactly in floating point, and the detached half carries no gradient. Plain arithmetic can be
-    scripted and saved with TorchScript; an `autograd.Function` cannot.
+    x minus its detached self is exactly 0 and carries the gradient. Plain arithmetic can be scripted and saved with
+    TorchScript; an `autograd.Function` cannot.
 
     Shape:
         any → the same.
     """
-    return (2 * x).detach() - x
+    constant = x.detach()
+    return constant - coefficient * (x - constant)
 
 
 class PooledClassifier(nn.Module):

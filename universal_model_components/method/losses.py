@@ -14,15 +14,23 @@ from torch import nn
 from torch.nn import functional
 
 
-def restoration_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+def restoration_loss(logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
     """Mean squared error between the restored cube, sigmoid(logits), and the original (L_rec, Eq. 1), over all voxels.
 
     Computed in float32 for any precision of the logits.
 
+    Args:
+        logits: of the restored cubes.
+        target: the original cubes.
+        weight: of each voxel in the mean; the same for all when None, as in the paper.
+
     Shape:
-        (B, C, H, W, D), (B, C, H, W, D) → scalar.
+        (B, C, H, W, D), (B, C, H, W, D), weight likewise → scalar.
     """
-    return functional.mse_loss(torch.sigmoid(logits.float()), target.float())
+    restored = torch.sigmoid(logits.float())
+    if weight is None:
+        return functional.mse_loss(restored, target.float())
+    return ((restored - target.float()).square() * weight).sum() / weight.sum().clamp_min(1e-6)
 
 
 class UniversalObjective(nn.Module):
@@ -31,21 +39,28 @@ class UniversalObjective(nn.Module):
     Args:
         alpha: weight of the scale classifier's cross-entropy.
         beta: weight of the restoration error.
+        unchanged_weight: weight, in the restoration error, of voxels that the corruption left as they were; 1 in the
+            paper, 0 is a loss over corrupted voxels only.
 
     Shape:
         two dicts of tensors: logits {"restoration" (B, C, H, W, D), "modality" (B, M), "scale" (B, K)} and targets
         {"restoration" (B, C, H, W, D), "modality" (B,), "scale" (B,)} → dict of scalars with the same keys and "loss".
+        targets["changed"] (B, C, H, W, D) bool is needed when `unchanged_weight` is not 1.
     """
 
-    def __init__(self, alpha: float = 1.0, beta: float = 10.0) -> None:
+    def __init__(self, alpha: float = 1.0, beta: float = 10.0, unchanged_weight: float = 1.0) -> None:
         super().__init__()
+        self.unchanged_weight = float(unchanged_weight)
         self.weights = {"restoration": float(beta), "modality": 1.0, "scale": float(alpha)}
 
     def forward(
         self, logits: Mapping[str, torch.Tensor], targets: Mapping[str, torch.Tensor]
     ) -> dict[str, torch.Tensor]:
         """Return every loss separately, unweighted, and their weighted sum as "loss"."""
-        losses = {"restoration": restoration_loss(logits["restoration"], targets["restoration"])}
+        weight = None
+        if self.unchanged_weight != 1:
+            weight = torch.where(targets["changed"], 1.0, self.unchanged_weight)
+        losses = {"restoration": restoration_loss(logits["restoration"], targets["restoration"], weight)}
         for name in ("modality", "scale"):
             if name in logits:
                 losses[name] = functional.cross_entropy(logits[name].float(), targets[name])

@@ -29,6 +29,7 @@ class UniversalModel(nn.Module):
         scale_classifier: whether there is an S (False is the ablation without it).
         outputs: "restoration": forward returns the restored cube; "all": the logits of every part, for training.
         batch_statistics: of E and G, see `unet.ConvBlock`.
+        reversal: coefficient of the gradient that D sends back to E, reversed; 1 in the paper.
 
     Shape:
         image (B, in_channels, H, W, D) → restored cube in [0, 1], the same shape; or, with outputs="all", a dict of
@@ -51,8 +52,10 @@ class UniversalModel(nn.Module):
         scale_classifier: bool = True,
         outputs: str = "restoration",
         batch_statistics: bool = False,
+        reversal: float = 1.0,
     ) -> None:
         super().__init__()
+        self.reversal = float(reversal)
         if outputs not in OUTPUTS:
             raise ValueError(f"outputs must be one of {OUTPUTS}, got {outputs!r}")
         self.everything = outputs == "all"
@@ -68,7 +71,7 @@ class UniversalModel(nn.Module):
         if self.everything:
             outputs = {"restoration": restoration}
             if self.discriminator is not None:
-                pooled = [reverse_gradient(self.encoder.pool(level)) for level in levels[:-1]]
+                pooled = [reverse_gradient(self.encoder.pool(level), self.reversal) for level in levels[:-1]]
                 outputs["modality"] = self.discriminator(pooled)
             if self.scale_classifier is not None:
                 outputs["scale"] = self.scale_classifier(levels[-1])

@@ -28,8 +28,17 @@ WHOLE = {  # the least that makes sense
     "cubes_per_case": 1,
     "image_interval": 0,
     "early_stopping_patience": 0,
+    "alarm_patience": 0,
+    "probe_interval": 0,
+    "probe_patience": 0,
 }
-SHARES = {"foreground_share": 1, "cache_rate": 1, "threshold": 1, "overlap": math.nextafter(1, 0)}  # the most
+SHARES = {
+    "foreground_share": 1,
+    "unchanged_weight": 1,
+    "cache_rate": 1,
+    "threshold": 1,
+    "overlap": math.nextafter(1, 0),
+}  # the most
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 # settings that a resumed run may change: how long it is, what it reports, how it reads, and what it started from
 CHANGEABLE = (
     *("epochs", "val_interval", "early_stopping_patience", "image_interval", "overlap"),
+    *("alarm_patience", "probe_interval", "probe_patience"),
     *("num_workers", "cache_rate", "pretrained_weights", "resume"),
 )
 

@@ -39,3 +39,21 @@ def lower_is_better(current: float, best: float) -> bool:
 def at_least_as_good(current: float, best: float) -> bool:
     """Compare a score with the best so far; of equal ones the latest wins, because it was trained longer."""
     return not current < best
+
+
+def input_and_target(output: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    """An `output_transform` for pre-training's validation: the corrupted cubes and the originals."""
+    return output["image"], output["label"]["restoration"]
+
+
+def constant_error(restored: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error of the best constant for each cube, its own mean, whatever was restored; a scalar.
+
+    It is an oracle: it knows each original's mean, which a network that is given a corrupted cube does not.
+    """
+    return (target - target.mean(dim=(1, 2, 3, 4), keepdim=True)).square().mean()
+
+
+def count_predicted(logits: Tensor, target: Tensor) -> int:
+    """Count the classes that are predicted for any sample; an `EpochMetric`'s `compute_fn`."""
+    return int(logits.argmax(dim=1).unique().numel())

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The linear read-out of voxel features during pre-training."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+
+from universal_model_components.evaluation.live_probe import FeatureProbe, read_out, untrained, voxel_features
+from universal_model_components.method.unet import Encoder
+
+WIDTH = [4, 8, 16, 32]
+RECIPE = {
+    "spacing": [1.0, 1.0, 1.0],
+    "patch_size": [16, 16, 16],
+    "intensity_range": {"mri": None},
+    "intensity_scale": {"mri": "volume"},
+}
+
+
+class Levels(nn.Module):
+    """An encoder whose two levels are the image itself and its mean over blocks."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, image):
+        return [image * self.weight, nn.functional.avg_pool3d(image, 2)]
+
+
+def patches(generator, count=2, shift=0.0):
+    made = []
+    for _ in range(count):
+        label = torch.zeros(1, 16, 16, 16)
+        label[:, 4:10, 4:10, 4:10] = 1
+        made.append({"image": torch.rand(1, 16, 16, 16, generator=generator) + shift * label, "label": label})
+    return made
+
+
+def test_features_of_a_voxel_are_its_levels(generator):
+    image = torch.rand(1, 1, 4, 6, 8, generator=generator)
+    features = voxel_features(Levels(), image)
+    assert features.shape == (4 * 6 * 8, 2)
+    assert torch.equal(features[:, 0], image.flatten())
+    assert float(features[0, 1]) == pytest.approx(float(image[0, 0, :2, :2, :2].mean()))
+
+
+def test_foreground_that_shows_is_read_out_and_noise_is_not(generator):
+    shown = read_out(Levels(), patches(generator, shift=1.0), patches(generator, shift=1.0))
+    assert shown > 0.99
+    assert abs(read_out(Levels(), patches(generator), patches(generator)) - 0.5) < 0.1
+
+
+def test_untrained_encoders_are_new_by_seed_and_leave_random_numbers_alone():
+    encoder = Encoder(1, WIDTH)
+    before = torch.get_rng_state()
+    first, again, other = untrained(encoder, 1), untrained(encoder, 1), untrained(encoder, 2)
+    assert torch.equal(torch.get_rng_state(), before)
+    weights = [next(e.parameters()) for e in (first, again, other, encoder)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+    assert not torch.equal(weights[0], weights[3])
+
+
+@pytest.fixture
+def datalist(tmp_path):
+    random = np.random.default_rng(0)
+    lists: dict[str, list] = {"training": [], "validation": []}
+    for number in range(4):
+        mask = np.zeros((20, 18, 14), np.uint8)
+        mask[4:12, 5:11, 3:9] = 1
+        image = (random.random(mask.shape) + mask).astype(np.float32)
+        for name, voxels in (("image", image), ("label", mask)):
+            nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / f"{name}_{number}.nii.gz")
+        entry = {"image": f"image_{number}.nii.gz", "label": f"label_{number}.nii.gz"}
+        lists["training" if number < 2 else "validation"].append(entry)
+    (tmp_path / "datalist.json").write_text(json.dumps(lists))
+    return tmp_path / "datalist.json"
+
+
+def run(folder, epochs=3, **settings):
+    torch.manual_seed(0)
+    network = nn.Module()
+    network.encoder = Encoder(1, WIDTH)
+    engine = Engine(lambda engine, batch: None)
+    settings = {"interval": 1, "datalist": str(folder), "dataset_dir": str(folder.parent), **settings}
+    probe = FeatureProbe(network, RECIPE, **settings)
+    probe.attach(engine)
+    seen = []
+    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: seen.append(dict(engine.state.metrics)))
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    engine.run([0], epochs)
+    assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+    return seen, probe
+
+
+def test_the_trainer_s_metrics_have_both_figures_every_interval(datalist):
+    written = []
+    writer = SimpleNamespace(add_scalars=lambda *values: written.append(values))
+    seen, _ = run(datalist, interval=2, writer=writer)
+    assert [("probe_auc" in metrics) for metrics in seen] == [False, True, True]
+    assert 0.9 < seen[-1]["probe_auc"] <= 1
+    assert 0.5 < seen[-1]["probe_auc_untrained"] <= 1
+    assert written == [("probe", {"auc": seen[1]["probe_auc"], "untrained": seen[1]["probe_auc_untrained"]}, 2)]
+
+
+def test_it_is_off_by_default_and_needs_scans_when_on(datalist):
+    seen, _ = run(datalist, interval=0)
+    assert seen == [{}, {}, {}]
+    with pytest.raises(ValueError, match="probe_interval: a probe needs labeled scans: give probe_data::datalist"):
+        run(datalist, datalist=None)
+
+
+def test_training_stops_when_the_features_get_no_better(datalist):
+    seen, probe = run(datalist, epochs=6, patience=2)  # nothing is trained, so nothing gets better
+    assert len(seen) == 3
+    again = FeatureProbe(probe.network, RECIPE, 1, str(datalist), str(datalist.parent), patience=2)
+    engine = Engine(lambda engine, batch: None)
+    again.attach(engine)
+    again.load_state_dict(probe.state_dict())
+    assert engine.should_terminate

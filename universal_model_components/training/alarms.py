@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each validation of a pre-training shows: a line beside the errors to beat, and alarms with advice."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ignite.distributed as idist
+from ignite.engine import Events
+
+logger = logging.getLogger(__name__)
+
+ADVICE = {
+    "constant": (
+        "the restored cubes are no better than the best constant for each cube, {val_restoration:.4f} against "
+        "{val_constant:.4f}: train longer, lower corruption::decreasing or corruption::nonlinear, or use modern.json"
+    ),
+    "scale": (
+        "the scale classifier predicts one class for every cube: raise learning_rate::scale_classifier or alpha, or "
+        "train longer"
+    ),
+    "modality": (
+        "the discriminator predicts one modality for every cube, from the first validation on: it does not act on the "
+        "encoder; raise learning_rate::discriminator"
+    ),
+}
+
+
+class PretrainingAlarm:
+    """Log restoration beside the errors to beat after every validation, and name what lasts for `patience` of them.
+
+    The conditions are: a restoration that is not below the best constant for each cube (an oracle, which knows the
+    original's mean), a scale classifier that predicts one class, and a discriminator that has predicted one class from
+    the first validation on. Each alarm is given once.
+
+    Args:
+        patience: validations in a row; 0 gives no alarms.
+        warn: called with each line; the log by default.
+    """
+
+    def __init__(self, patience: int = 3, warn: Callable[[str], Any] | None = None) -> None:
+        self.patience, self.warn = int(patience), logger.warning if warn is None else warn
+        self.counts = dict.fromkeys(ADVICE, 0)
+        self.adversarial = False  # whether the discriminator has ever predicted two classes
+
+    def attach(self, engine: Any) -> None:
+        """Look at the metrics of `engine`, the validator."""
+        engine.add_event_handler(Events.COMPLETED, self)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return how long each condition has lasted."""
+        return {"counts": dict(self.counts), "adversarial": self.adversarial}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Resume from `state_dict`'s result."""
+        self.counts, self.adversarial = dict(state["counts"]), bool(state["adversarial"])
+
+    def __call__(self, engine: Any) -> None:
+        """Log one line, and the alarms that are due."""
+        metrics = engine.state.metrics
+        if idist.get_rank() == 0:
+            logger.info(
+                "restoration %.4f; corrupted input %.4f, best constant for each cube %.4f",
+                *(metrics[f"val_{name}"] for name in ("restoration", "corrupted", "constant")),
+            )
+        self.adversarial |= metrics.get("val_modality_classes", 1) > 1
+        now = {
+            "constant": metrics["val_restoration"] >= metrics["val_constant"],
+            "scale": metrics.get("val_scale_classes", 2) < 2,
+            "modality": metrics.get("val_modality_classes", 2) < 2 and not self.adversarial,
+        }
+        for name, present in now.items():
+            self.counts[name] = self.counts[name] + 1 if present else 0
+            if self.counts[name] == self.patience > 0 and idist.get_rank() == 0:
+                self.warn(ADVICE[name].format(**metrics))
