@@ -54,6 +54,7 @@ _PUBLIC = {
     "training.loss_record": "LossRecorder loss_values",
     "training.metrics": "at_least_as_good logits_and_targets lower_is_better read_metric",
     "training.run": "place_network run_training",
+    "training.schedules": "FineTuningSchedule fine_tuning_groups",
     "training.sampling": "BalancedBatchSampler SamplerStep",
     "utils.errors": "show_user_errors",
     "utils.settings": "to_bool",

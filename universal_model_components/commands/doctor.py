@@ -182,7 +182,8 @@ def _check_weights(parser: ConfigParser, network: list[nn.Module]) -> Iterator[F
         return
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            coverage = load_pretrained(network[0], source, parser.get_parsed_content("minimum_coverage"))
+            asked, transfer = (parser.get_parsed_content(key) for key in ("minimum_coverage", "transfer"))
+            coverage = load_pretrained(network[0], source, asked, transfer=transfer)
     except (OSError, ValueError) as error:
         yield Finding(ERROR, str(error))
         return
