@@ -56,11 +56,13 @@ _PUBLIC = {
     "training.run": "place_network run_training",
     "training.schedules": "FineTuningSchedule fine_tuning_groups",
     "training.sampling": "BalancedBatchSampler SamplerStep",
+    "training.statistics": "ReestimatedStatistics",
     "utils.errors": "show_user_errors",
     "utils.settings": "to_bool",
     "inference.encoder": "encoder",
     "weights.loading": "load_pretrained load_weights",
     "weights.provenance": "pretraining_provenance task_provenance",
+    "weights.recipe": "image_recipe",
 }
 _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names.split()}
 __all__ = sorted(_MODULE_OF)

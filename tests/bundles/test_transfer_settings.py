@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import logging
 
 import pytest
 import torch
 from classification_tasks import ADC, write_adni
 from ignite.engine import Events
-from task_bundles import FEATURES, SEGMENTATION, rows, workflow, write_segmentation_data
+from task_bundles import FEATURES, SEGMENTATION, rows, run, workflow, write_segmentation_data
 from user_errors import raises_user_error
 
 from universal_model_components.method.models import UniversalModel
@@ -107,7 +109,8 @@ def test_sawtooth_leaves_the_encoder_alone_at_first(task, train, pretrained):
 
 @pytest.mark.parametrize("task", SMALL)
 def test_a_resumed_run_ends_like_one_in_one_piece(task, prepare, train):
-    settings = {**SAWTOOTH, "learning_rate": RATES, "channels_last": "true", "epochs": 4}
+    settings = {**SAWTOOTH, "learning_rate": RATES, "loaded_statistics": "reestimated", "epochs": 4}
+    settings |= {"channels_last": "true", "follow_pretraining": "true"}
     whole = train(task, "whole", **settings)
     flow = prepare(task, "parts", **settings)
     flow.trainer.add_event_handler(Events.EPOCH_STARTED(once=3), interrupt)
@@ -141,6 +144,13 @@ def test_a_schedule_is_as_long_as_the_run(train):
         train(BTS, epochs=2, resume="true", **settings)
 
 
+def test_the_parts_that_were_loaded_stay_those(train):
+    settings = {"learning_rate": RATES, "epochs": 1}
+    train(BTS, **settings)
+    with raises_user_error(r"^resume: .* was written with schedule=.*'groups': \['encoder', 'decoder', 'new'\]"):
+        train(BTS, resume="true", pretrained_weights=None, **settings)
+
+
 @pytest.mark.parametrize("task", SMALL)
 @pytest.mark.parametrize(
     ("key", "value", "message"),
@@ -149,6 +159,9 @@ def test_a_schedule_is_as_long_as_the_run(train):
         ["schedule_shares", {"head": 1, "warmup": 0.1}, "less than 1 together"],
         ["learning_rate", {"encoder": 0.1}, "one for each of 'loaded' and 'new'"],
         ["transfer", "decoder", "'decoder' is not one of"],
+        ["loaded_statistics", "fresh", "'fresh' is not one of"],
+        ["follow_pretraining", "maybe", "'maybe' is not a boolean"],
+        ["follow_pretraining", "true", "there are no pretrained_weights to follow"],
         ["channels_last", "maybe", "'maybe' is not a boolean"],
     ],
 )
@@ -162,3 +175,44 @@ def test_a_classification_has_no_decoder_to_transfer(data, tmp_path):
     settings = {"bundle_root": str(tmp_path), "dataset_dir": str(data[ADC]), **SMALL[ADC]}
     with raises_user_error(r"^transfer: 'encoder\+decoder', but the network has no decoder"):
         workflow(ADC, "train", transfer="encoder+decoder", **settings).initialize()
+
+
+@pytest.mark.parametrize("task", SMALL)
+def test_images_are_prepared_as_in_pretraining(task, data, prepare, tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        prepare(task, follow_pretraining="true", epochs=1, patch_size=[24, 24, 24]).run()
+    lines = [text for text in caplog.messages if text.startswith("follow_pretraining")]
+    assert len(lines) == 1
+    for change in (
+        "spacing [6.0, 6.0, 6.0] instead of [8.0, 8.0, 8.0]",
+        "intensity_range [0, 3000] instead of [0, 4000]",
+        "intensity_scale range instead of volume",
+    ):
+        assert change in lines[0]
+    assert ("patch_size [16, 16, 8] instead of [24, 24, 24]" in lines[0]) is (task == BTS)  # a whole brain is no cube
+    assert "was trained with" not in caplog.text
+    weights = tmp_path / "run" / "models" / "model.pt"
+    provenance = json.loads(provenance_file(weights).read_text())
+    assert provenance["spacing"] == [6.0, 6.0, 6.0]
+    assert provenance["intensity_range"] == [0, 3000]
+    settings = {"bundle_root": str(tmp_path / "run"), "dataset_dir": str(data[task]), **SMALL[task]}
+    for configs in (("train", "evaluate"), ("inference",)):
+        caplog.clear()
+        run(task, *configs, follow_pretraining="true", pretrained_weights=str(weights), **settings)
+        assert "was trained with" not in caplog.text
+        run(task, *configs, pretrained_weights=str(weights), **settings)
+        assert "was trained with spacing [6.0, 6.0, 6.0], this run has [8.0, 8.0, 8.0]" in caplog.text
+
+
+def test_statistics_are_estimated_on_the_target(prepare, pretrained, tmp_path):
+    flow = prepare(BTS, loaded_statistics="reestimated", epochs=1, learning_rate={"loaded": 0, "new": 0.001})
+    found = {}
+    flow.trainer.add_event_handler(
+        Events.ITERATION_STARTED(once=1), lambda engine: found.update(copy.deepcopy(engine.network.state_dict()))
+    )
+    flow.run()
+    given = torch.load(pretrained, weights_only=True)
+    name = "encoder.levels.0.norm1."
+    assert torch.equal(found[name + "weight"], given[name + "weight"])
+    assert not torch.allclose(found[name + "running_mean"], given[name + "running_mean"])
+    assert int(found[name + "num_batches_tracked"]) == 2  # those of the first epoch

@@ -78,6 +78,7 @@ def test_a_bad_setting_is_named_in_one_line(key, value, message):
         ["schedule_shares", {"head": 0.2}, "are not shares of the steps"],
         ["schedule_shares", {"head": 0.9, "warmup": 0.1}, "less than 1 together"],
         ["schedule_shares", {"head": -0.1, "warmup": 0.1}, "are not shares of the steps"],
+        ["loaded_statistics", "fresh", r"'fresh' is not one of \['kept', 'reestimated'\]"],
         ["channels_last", "maybe", "'maybe' is not a boolean"],
     ],
 )
@@ -85,3 +86,9 @@ def test_a_bad_setting_of_fine_tuning_is_named_in_one_line(key, value, message):
     with pytest.raises(ValueError, match=f"^{key}: .*{message}") as caught:
         check_settings({"transfer": "encoder", key: value})
     assert "\n" not in str(caught.value)
+
+
+def test_statistics_that_the_network_does_not_keep_cannot_be_estimated():
+    settings = {"transfer": "encoder", "loaded_statistics": "reestimated", "batch_statistics": "true"}
+    with pytest.raises(ValueError, match=r"^loaded_statistics: .* give batch_statistics false"):
+        check_settings(settings)

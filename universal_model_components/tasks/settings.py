@@ -22,6 +22,7 @@ BOOLEANS = (
 CHOICES = {
     "schedule": ("constant", "warmup", "sawtooth"),
     "transfer": ("encoder", "encoder+decoder"),
+    "loaded_statistics": ("kept", "reestimated"),
 }
 WHOLE = {  # the least that makes sense
     "seed": 0,
@@ -71,6 +72,9 @@ def _check_fine_tuning(settings: Mapping[str, Any]) -> None:
     for key, choices in CHOICES.items():
         if settings.get(key, choices[0]) not in choices:
             raise ValueError(f"{key}: {settings[key]!r} is not one of {list(choices)}")
+    reestimated = settings.get("loaded_statistics") == "reestimated"
+    if reestimated and to_bool(settings.get("batch_statistics", False), "batch_statistics"):
+        raise ValueError("loaded_statistics: 'reestimated' needs running statistics: give batch_statistics false")
     rate = settings.get("learning_rate")
     if isinstance(rate, Mapping) and set(rate) != {"loaded", "new"}:
         raise ValueError(f"learning_rate: {rate!r} is neither a number nor one for each of 'loaded' and 'new'")

@@ -28,7 +28,7 @@ RECIPE = ("spacing", "intensity_range", "intensity_scale", "foreground_crop")  #
 OF_PRETRAINING = ("seed", "alpha", "beta")  # settings that a pre-training's provenance states as they are
 OF_A_TASK = (  # likewise, a target task's
     *("features", *RECIPE, "patch_size", "seed", "label_fraction", "augmentation"),
-    *("learning_rate", "schedule", "schedule_shares", "transfer"),
+    *("learning_rate", "schedule", "schedule_shares", "transfer", "loaded_statistics", "channels_last"),
 )
 BATCH_STATISTICS = "batch statistics, in evaluation too"
 RUNNING_STATISTICS = "running statistics in evaluation"
