@@ -137,6 +137,7 @@ def _check_settings(
         check_settings({"patch_size": parser["patch_size"]} | parser.get_parsed_content("settings"))
     except Exception as error:  # MONAI wraps what is raised where the weights' recipe is read
         yield Finding(ERROR, _reason(error))
+        parser["follow_pretraining"] = False  # the other checks look at the run's own settings
         return
     epochs, interval = parser.get_parsed_content("epochs"), parser.get_parsed_content("val_interval")
     if interval > epochs:
