@@ -30,16 +30,28 @@ TO_FILL = "<part>"
 WIDTH = 100  # columns that a mapping or a list of plain values may take on one line
 USER_KEYS = (  # the order of the keys that users set, in every config: they come first
     *("bundle_root", "dataset_dir", "datalist", "groups", "split", "candidates", "cube_store", "cache_dir"),
-    *("output_dir", "ckpt_dir", "pretrained_weights", "minimum_coverage", "device"),
+    *("output_dir", "ckpt_dir", "pretrained_weights", "minimum_coverage", "transfer"),
+    *("loaded_statistics", "follow_pretraining", "device"),
     *("seed", "epochs", "val_interval", "batch_size", "num_workers", "scheduler", "learning_rate"),
     *("features", "num_classes", "modalities", "modality", "mial", "scale_classifier", "batch_statistics"),
     *("patch_size", "spacing", "intensity_range", "intensity_scale", "foreground_crop", "minimum_crop"),
     *("cubes_per_volume", "set_factor", "air_threshold", "air_share", "air_tries", "antialias", "validation_fraction"),
     *("label_values", "label_noise", "label_fraction", "augmentation", "cubes_per_case", "foreground_share"),
     *("cache_rate", "epoch_of", "validation_negatives", "alpha", "beta"),
-    *("accumulation_steps", "gradient_clip", "warmup_steps", "reduce_on_plateau", "schedule", "freeze_normalization"),
-    *("overlap", "threshold", "largest_component", "early_stopping_patience", "checkpoint_interval"),
-    *("image_interval", "panel_interval", "resume", "amp", "amp_dtype", "channels_last", "compile", "strict", "plan"),
+    *("accumulation_steps", "gradient_clip", "warmup_steps", "reduce_on_plateau", "schedule", "schedule_shares"),
+    *("freeze_normalization", "overlap", "threshold", "largest_component", "early_stopping_patience"),
+    *(
+        "checkpoint_interval",
+        "image_interval",
+        "panel_interval",
+        "resume",
+        "amp",
+        "amp_dtype",
+        "channels_last",
+        "compile",
+        "strict",
+        "plan",
+    ),
     *("rank", "world_size"),
 )
 LAST = (  # after whatever an overlay adds

@@ -57,12 +57,15 @@ _PUBLIC = {
     "training.metrics": "at_least_as_good constant_error count_predicted input_and_target logits_and_targets "
     "lower_is_better read_metric",
     "training.run": "place_network run_training",
+    "training.schedules": "FineTuningSchedule fine_tuning_groups",
     "training.sampling": "BalancedBatchSampler SamplerStep",
+    "training.statistics": "ReestimatedStatistics",
     "utils.errors": "show_user_errors",
     "utils.settings": "to_bool",
     "inference.encoder": "encoder",
     "weights.loading": "load_pretrained load_weights",
     "weights.provenance": "pretraining_provenance task_provenance",
+    "weights.recipe": "image_recipe",
 }
 _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names.split()}
 __all__ = sorted(_MODULE_OF)

@@ -105,6 +105,29 @@ def test_settings_that_would_stop_it(bundles, masks, settings, message):
     assert not any(line.startswith("ok: plan") for line in found)
 
 
+def test_weights_that_cannot_be_followed(bundles, masks, tmp_path):
+    torch.save(UniversalModel(features=FEATURES).state_dict(), tmp_path / "model.pt")
+    settings = {"dataset_dir": str(masks), "bundle_root": str(tmp_path), "follow_pretraining": "true"}
+    (error,) = errors(bundles / BTS, **settings)
+    assert error == "error: follow_pretraining: there are no pretrained_weights to follow: give a file, or false"
+    (error,) = errors(bundles / BTS, pretrained_weights=str(tmp_path / "model.pt"), **settings)
+    assert f"follow_pretraining: {tmp_path / 'model.pt'} has no provenance" in error
+
+
+def test_the_encoder_alone_is_enough_where_it_alone_is_loaded(bundles, masks, tmp_path):
+    state = UniversalModel(features=FEATURES).state_dict()
+    encoder = {name: tensor for name, tensor in state.items() if name.startswith("encoder.")}
+    torch.save(encoder, tmp_path / "model.pt")
+    settings = {
+        "dataset_dir": str(masks),
+        "bundle_root": str(tmp_path),
+        "pretrained_weights": str(tmp_path / "model.pt"),
+    }
+    assert errors(bundles / BTS, transfer="encoder", **settings) == []
+    (error,) = errors(bundles / BTS, **settings)
+    assert "covers 0.0% of decoder" in error
+
+
 def test_weights_of_another_width(bundles, masks, tmp_path):
     torch.save(UniversalModel(features=[8, 16, 32, 64]).state_dict(), tmp_path / "wide.pt")
     (error,) = errors(bundles / BTS, dataset_dir=str(masks), pretrained_weights=str(tmp_path / "wide.pt"))

@@ -90,7 +90,8 @@ def test_what_users_set_stands_first_in_the_same_order(renderer, file):
     built = {key: value for key, value in config.items() if key not in of_users}
     assert [key for key, value in built.items() if not _is_built(value)] == []
     settings = config.get("settings", {})
-    assert settings == {key: f"@{key}" for key in of_users if key in settings}
+    assert list(settings) == [key for key in of_users if key in settings]
+    assert all(value in (f"@{key}", f"$@recipe['{key}']") for key, value in settings.items())
 
 
 def _is_built(value):

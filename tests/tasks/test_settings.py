@@ -24,6 +24,8 @@ def test_the_settings_of_the_tasks_pass(task):
         {"features": [4, 8], "patch_size": [6, 2, 4], "intensity_range": [0, 1], "label_values": [1, 2]},
         {"intensity_range": {"ct": [-1000, 1000], "mri": "null"}, "intensity_scale": {"ct": "range", "mri": "volume"}},
         {"learning_rate": {"unet": 1.0, "discriminator": 0}, "mial": "false", "scale_classifier": True},
+        {"learning_rate": {"loaded": 0, "new": 0.01}, "schedule": "sawtooth", "transfer": "encoder"},
+        {"schedule": {"warmup_steps": 3}},  # of pre-training
         {"overlap": 0, "cache_rate": 1.0, "label_noise": "null", "num_workers": 0, "image_interval": 0},
     ],
 )
@@ -63,3 +65,30 @@ def test_a_bad_setting_is_named_in_one_line(key, value, message):
     with pytest.raises(ValueError, match=f"^{key}: .*{message}") as caught:
         check_settings({"features": [64, 128, 256, 512], key: value})
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ["schedule", "cosine", r"'cosine' is not one of \['constant', 'warmup', 'sawtooth'\]"],
+        ["transfer", "decoder", r"'decoder' is not one of \['encoder', 'encoder\+decoder'\]"],
+        ["learning_rate", {"loaded": 0.1}, "is neither a number nor one for each of 'loaded' and 'new'"],
+        ["learning_rate", {"unet": 0.1}, "is neither a number nor one for each of 'loaded' and 'new'"],
+        ["schedule_shares", 0.2, "0.2 are not shares of the steps"],
+        ["schedule_shares", {"head": 0.2}, "are not shares of the steps"],
+        ["schedule_shares", {"head": 0.9, "warmup": 0.1}, "less than 1 together"],
+        ["schedule_shares", {"head": -0.1, "warmup": 0.1}, "are not shares of the steps"],
+        ["loaded_statistics", "fresh", r"'fresh' is not one of \['kept', 'reestimated'\]"],
+        ["channels_last", "maybe", "'maybe' is not a boolean"],
+    ],
+)
+def test_a_bad_setting_of_fine_tuning_is_named_in_one_line(key, value, message):
+    with pytest.raises(ValueError, match=f"^{key}: .*{message}") as caught:
+        check_settings({"transfer": "encoder", key: value})
+    assert "\n" not in str(caught.value)
+
+
+def test_statistics_that_the_network_does_not_keep_cannot_be_estimated():
+    settings = {"transfer": "encoder", "loaded_statistics": "reestimated", "batch_statistics": "true"}
+    with pytest.raises(ValueError, match=r"^loaded_statistics: .* give batch_statistics false"):
+        check_settings(settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from universal_model_components.weights.coverage import Coverage, Part, match_state, part_of
+from universal_model_components.weights.coverage import Coverage, Part, is_one_of, least_shares, match_state, part_of
 
 
 def state(**shapes):
@@ -40,3 +40,16 @@ def test_the_report_is_a_table_of_parts():
 def test_a_part_is_the_first_segment_of_a_name():
     assert part_of("encoder.levels.0.conv1.weight") == "encoder"
     assert part_of("alone") == "alone"
+
+
+def test_a_layer_is_named_up_to_a_dot():
+    assert is_one_of("decoder.head.weight", ["classifier", "decoder.head"])
+    assert not is_one_of("decoder.header.weight", ["decoder.head"])
+
+
+def test_the_least_shares_by_part():
+    _, report = match_state(OWN, OWN, "model.pt")
+    assert least_shares(report, 0.5) == {"encoder": 0.5, "decoder": 0.5, "classifier": 0.5}
+    assert least_shares(report, {"encoder": 1}) == {"encoder": 1.0}
+    with pytest.raises(ValueError, match="minimum_coverage: 'all' is not a share"):
+        least_shares(report, "all")

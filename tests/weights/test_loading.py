@@ -268,3 +268,26 @@ def test_the_pages_code_runs(page, tmp_path, monkeypatch):
         assert [level.shape[1] for level in names["levels"]] == FEATURES
     else:
         assert (names["coverage"]["encoder"].reshaped, names["coverage"]["decoder"].share) == (1, 1.0)
+
+
+def test_the_encoder_alone_is_transferred(state):
+    network = UNet(1, 1, FEATURES)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    coverage = load_pretrained(network, state, {"encoder": 0.99, "decoder": 0.99}, transfer="encoder")
+    assert (coverage["encoder"].share, coverage["decoder"].share, coverage["decoder"].loaded) == (1.0, None, 0)
+    for name, tensor in network.state_dict().items():
+        expected = state if name.startswith("encoder.") else before
+        assert torch.equal(tensor, expected[name])
+
+
+@pytest.mark.parametrize(
+    ("transfer", "message"),
+    [
+        ["decoder", r"^transfer: 'decoder' is not one of \['encoder', 'encoder\+decoder'\]"],
+        ["encoder+decoder", r"^transfer: 'encoder\+decoder', but the network has no decoder \(found \['classifier'"],
+    ],
+)
+def test_a_part_that_cannot_be_transferred_is_named(transfer, message, state):
+    for source in (state, None):
+        with pytest.raises(ValueError, match=message):
+            load_pretrained(Classifier(), source, transfer=transfer)

@@ -134,9 +134,10 @@ def _check_settings(
         if key != "bundle_root" and key.split("::")[0] not in known:
             yield Finding(ERROR, f"{key}: no config of the bundle has this key: see its README for the right name")
     try:
-        check_settings(parser.get_parsed_content("settings") | {"patch_size": parser["patch_size"]})
-    except ValueError as error:
-        yield Finding(ERROR, str(error))
+        check_settings({"patch_size": parser["patch_size"]} | parser.get_parsed_content("settings"))
+    except Exception as error:  # MONAI wraps what is raised where the weights' recipe is read
+        yield Finding(ERROR, _reason(error))
+        parser["follow_pretraining"] = False  # the other checks look at the run's own settings
         return
     epochs, interval = parser.get_parsed_content("epochs"), parser.get_parsed_content("val_interval")
     if interval > epochs:
@@ -164,8 +165,8 @@ def _check_data(parser: ConfigParser, voxels: bool) -> Iterator[Finding]:
             root,
             segmentation=kind == SEGMENTATION,
             label_values=parser.get_parsed_content("label_values") if _has(parser, "label_values") else None,
-            intensity_range=parser.get_parsed_content("intensity_range"),
-            intensity_scale=parser.get_parsed_content("intensity_scale"),
+            intensity_range=parser.get_parsed_content("settings::intensity_range"),
+            intensity_scale=parser.get_parsed_content("settings::intensity_scale"),
             voxels=voxels,
         )
     except ValueError as error:  # a setting, such as label_values
@@ -182,7 +183,8 @@ def _check_weights(parser: ConfigParser, network: list[nn.Module]) -> Iterator[F
         return
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            coverage = load_pretrained(network[0], source, parser.get_parsed_content("minimum_coverage"))
+            asked, transfer = (parser.get_parsed_content(key) for key in ("minimum_coverage", "transfer"))
+            coverage = load_pretrained(network[0], source, asked, transfer=transfer)
     except (OSError, ValueError) as error:
         yield Finding(ERROR, str(error))
         return
@@ -211,7 +213,7 @@ def _check_machine(parser: ConfigParser, network: list[nn.Module]) -> Iterator[F
 
 def _voxels(parser: ConfigParser) -> float:
     """Count the voxels of all training and validation scans at the spacing of the network; 0 when that is unknown."""
-    spacing, total = to_optional(parser.get_parsed_content("spacing")), 0.0
+    spacing, total = to_optional(parser.get_parsed_content("settings::spacing")), 0.0
     places = parser.get_parsed_content("datalist"), parser.get_parsed_content("dataset_dir")
     with contextlib.suppress(ValueError):  # named by `_check_data`
         for split in ("training", "validation"):

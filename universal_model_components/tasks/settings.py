@@ -17,8 +17,13 @@ from .label_noise import read_severity
 
 BOOLEANS = (
     *("amp", "resume", "batch_statistics", "largest_component", "overlays", "strict", "compile"),
-    *("mial", "scale_classifier", "foreground_crop", "freeze_normalization"),
+    *("mial", "scale_classifier", "foreground_crop", "freeze_normalization", "channels_last"),
 )
+CHOICES = {
+    "schedule": ("constant", "warmup", "sawtooth"),
+    "transfer": ("encoder", "encoder+decoder"),
+    "loaded_statistics": ("kept", "reestimated"),
+}
 WHOLE = {  # the least that makes sense
     "seed": 0,
     "epochs": 1,
@@ -64,10 +69,31 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     rates = rate.values() if isinstance(rate, Mapping) else [rate]  # of the parts, in pre-training
     if not all(_is_number(one) and one >= 0 for one in rates) or not any(rates):
         raise ValueError(f"learning_rate: {rate!r} is not a number above 0")
+    if "transfer" in settings:  # of a target task's training: pre-training has rates and a schedule of its own
+        _check_fine_tuning(settings)
     _check_grid(settings)
     _check_intensities(settings)
     Labels(settings.get("label_values"))
     read_severity(settings.get("label_noise"))
+
+
+def _check_fine_tuning(settings: Mapping[str, Any]) -> None:
+    for key, choices in CHOICES.items():
+        if settings.get(key, choices[0]) not in choices:
+            raise ValueError(f"{key}: {settings[key]!r} is not one of {list(choices)}")
+    reestimated = settings.get("loaded_statistics") == "reestimated"
+    if reestimated and to_bool(settings.get("batch_statistics", False), "batch_statistics"):
+        raise ValueError("loaded_statistics: 'reestimated' needs running statistics: give batch_statistics false")
+    rate = settings.get("learning_rate")
+    if isinstance(rate, Mapping) and set(rate) != {"loaded", "new"}:
+        raise ValueError(f"learning_rate: {rate!r} is neither a number nor one for each of 'loaded' and 'new'")
+    shares = settings.get("schedule_shares", {"head": 0, "warmup": 0})
+    known = isinstance(shares, Mapping) and set(shares) == {"head", "warmup"}
+    if not known or not all(_is_number(share) and share >= 0 for share in shares.values()) or sum(shares.values()) >= 1:
+        raise ValueError(
+            f"schedule_shares: {shares!r} are not shares of the steps, less than 1 together: give such as "
+            "\"{'head': 0.2, 'warmup': 0.1}\""
+        )
 
 
 def _check_grid(settings: Mapping[str, Any]) -> None:

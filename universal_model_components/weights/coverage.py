@@ -95,7 +95,7 @@ def match_state(
     report = Coverage(source, {name: Part(name) for name in dict.fromkeys(map(part_of, own))})
     for name, tensor in own.items():
         part = report[part_of(name)]
-        if _is_one_of(name, new_heads):
+        if is_one_of(name, new_heads):
             part.new += 1
             continue
         part.values += _values(name, tensor)
@@ -114,6 +114,33 @@ def match_state(
         if not _unused_statistics(name, own):
             report.parts.setdefault(part_of(name), Part(part_of(name))).unexpected += 1
     return chosen, report
+
+
+def least_shares(coverage: Coverage, minimum: float | Mapping[str, float]) -> dict[str, float]:
+    """Return the least share of each part that is asked for, checked.
+
+    Args:
+        coverage: of the network.
+        minimum: as in `loading.load_pretrained`.
+
+    Raises:
+        ValueError: when one is no share, or of a part of which nothing could be loaded.
+    """
+    expected = 'give a number from 0 to 1, or one for each part, such as {"encoder": 1.0}'
+    least = minimum if isinstance(minimum, Mapping) else dict.fromkeys(coverage.parts, minimum)
+    checked = {}
+    for name, threshold in least.items():
+        try:
+            checked[name] = float(threshold)
+        except (TypeError, ValueError):
+            raise ValueError(f"minimum_coverage: {threshold!r} is not a share: {expected}") from None
+        if not 0 <= checked[name] <= 1:
+            raise ValueError(f"minimum_coverage: {threshold} for {name} is not a share: {expected}")
+        part = coverage.parts.get(name)
+        if part is None or (isinstance(minimum, Mapping) and part.share is None and checked[name] > 0):
+            fillable = sorted(one.name for one in coverage.parts.values() if one.share is not None)
+            raise ValueError(f"minimum_coverage: the network has no part {name!r} to load (found {fillable})")
+    return checked
 
 
 def fit(tensor: Tensor, shape: torch.Size) -> Tensor | None:
@@ -143,7 +170,8 @@ def part_of(name: str) -> str:
     return name.split(".", 1)[0]
 
 
-def _is_one_of(name: str, heads: Iterable[str]) -> bool:
+def is_one_of(name: str, heads: Iterable[str]) -> bool:
+    """Tell whether a tensor is of one of these parts or layers, which are named up to a dot."""
     return any(name == head or name.startswith(f"{head}.") for head in heads)
 
 

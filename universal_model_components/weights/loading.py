@@ -15,14 +15,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from .conversion import encoder_features, encoder_for, from_original, is_original
-from .coverage import Coverage, match_state, part_of, percent
+from .coverage import Coverage, least_shares, match_state, part_of, percent
 from .files import WeightFile, open_weights
 from .large_files import listed_entry, problem_of
 from .provenance import BATCH_STATISTICS, differences, read_provenance, tensors_sha256
+from .transfer import NEW_HEADS, new_parts
 
 logger = logging.getLogger(__name__)
-
-NEW_HEADS = ("decoder.head", "classifier")
 
 
 def load_pretrained(
@@ -31,6 +30,7 @@ def load_pretrained(
     minimum_coverage: float | Mapping[str, float] = 1.0,
     new_heads: Sequence[str] = NEW_HEADS,
     recipe: Mapping[str, Any] | None = None,
+    transfer: str | None = None,
 ) -> Coverage | None:
     """Start a network from pre-trained weights, print what was loaded, and refuse when that was too little.
 
@@ -46,6 +46,7 @@ def load_pretrained(
             loaded: one number for all parts, or a mapping for those that count, such as {"encoder": 1.0}.
         new_heads: parts or layers that stay as they were initialized.
         recipe: this run's settings; those of `provenance.RECIPE` that are not the provenance's warn in one line.
+        transfer: the parts to load, "encoder" or "encoder+decoder"; no share is asked of the others. None is all.
 
     Returns:
         The coverage that was printed; None when starting from scratch.
@@ -53,13 +54,16 @@ def load_pretrained(
     Raises:
         FileNotFoundError: when there is no such file.
         ValueError: when it cannot be read or holds code, differs from its provenance or the bundle's large_files.yml,
-            nothing in it fits, or a part's coverage is too low; one line.
+            nothing in it fits, or a part's coverage is too low, or the network lacks a part of `transfer`; one line.
     """
+    anew = new_parts(network, transfer, new_heads)
     if source is None or (isinstance(source, str) and source.strip().lower() in ("null", "none")):
         logger.info("pretrained_weights: none given, the network starts from scratch")
         return None
     (found, provenance), own = trusted_weights(source), network.state_dict()
-    chosen, coverage = match_state(own, found.state, found.name, new_heads)
+    chosen, coverage = match_state(own, found.state, found.name, anew)
+    if isinstance(minimum_coverage, Mapping):
+        minimum_coverage = {part: share for part, share in minimum_coverage.items() if part not in anew}
     _show(coverage)
     _require(coverage, minimum_coverage, found.state, own)
     network.load_state_dict(chosen, strict=False)
@@ -153,7 +157,7 @@ def _require(
         hint = f'give --features "{encoder_features(given)}"'
     elif nothing:
         hint = f"its names begin with {sorted(set(map(part_of, given)))[:4]}: give weights of such a network"
-    for name, threshold in _thresholds(coverage, minimum).items():
+    for name, threshold in least_shares(coverage, minimum).items():
         part = coverage[name]
         if part.share is not None and part.share < threshold:
             raise ValueError(
@@ -162,25 +166,6 @@ def _require(
             )
     if nothing:
         raise ValueError(f"pretrained_weights: no tensor of {coverage.source} fits the network: {hint}")
-
-
-def _thresholds(coverage: Coverage, minimum: float | Mapping[str, float]) -> dict[str, float]:
-    """Return the least share of each part that is asked for, checked."""
-    expected = 'give a number from 0 to 1, or one for each part, such as {"encoder": 1.0}'
-    least = minimum if isinstance(minimum, Mapping) else dict.fromkeys(coverage.parts, minimum)
-    checked = {}
-    for name, threshold in least.items():
-        try:
-            checked[name] = float(threshold)
-        except (TypeError, ValueError):
-            raise ValueError(f"minimum_coverage: {threshold!r} is not a share: {expected}") from None
-        if not 0 <= checked[name] <= 1:
-            raise ValueError(f"minimum_coverage: {threshold} for {name} is not a share: {expected}")
-        part = coverage.parts.get(name)
-        if part is None or (isinstance(minimum, Mapping) and part.share is None and checked[name] > 0):
-            fillable = sorted(one.name for one in coverage.parts.values() if one.share is not None)
-            raise ValueError(f"minimum_coverage: the network has no part {name!r} to load (found {fillable})")
-    return checked
 
 
 def read_weights(file: str | Path) -> dict[str, Tensor]:

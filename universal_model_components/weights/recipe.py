@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a run prepares its images: by its own settings, or as the training of its weights did."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..utils.settings import to_bool, to_optional
+from .loading import trusted_weights
+
+logger = logging.getLogger(__name__)
+
+
+def image_recipe(
+    follow_pretraining: bool | str = False,
+    pretrained_weights: str | Path | Mapping[str, Any] | None = None,
+    modality: str | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Return the settings by which images are prepared; those that follow the weights' training are logged.
+
+    Args:
+        follow_pretraining: replace each of them by what the provenance states.
+        pretrained_weights: as for `load_pretrained`; read only when they are followed.
+        modality: of this run's scans. A pre-training states intensities by modality; where it had none of this one,
+            the run's own setting stays.
+        settings: of this run, by key: spacing in mm, intensity_range, intensity_scale, patch_size in voxels.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when there are no weights to follow, or no provenance, or as `loading.trusted_weights`; one line.
+    """
+    if not to_bool(follow_pretraining, "follow_pretraining"):
+        return settings
+    if to_optional(pretrained_weights) is None:
+        raise ValueError("follow_pretraining: there are no pretrained_weights to follow: give a file, or false")
+    found, provenance = trusted_weights(pretrained_weights)  # type: ignore[arg-type]
+    stated = {key: provenance[key] for key in settings if key in provenance} if provenance else {}
+    if not stated:
+        raise ValueError(
+            f"follow_pretraining: {found.name} has no provenance that states any of {list(settings)}: give these, and "
+            "follow_pretraining false"
+        )
+    followed, notes = dict(settings), []
+    for key, value in stated.items():
+        if isinstance(value, Mapping) and modality not in value:
+            notes.append(f"{key} {settings[key]} kept, it states none for {modality!r}")
+            continue
+        followed[key] = value[modality] if isinstance(value, Mapping) else value
+        if followed[key] != settings[key]:
+            notes.append(f"{key} {followed[key]} instead of {settings[key]}")
+    logger.info("follow_pretraining: as in %s: %s", found.name, "; ".join(notes) or "nothing changes")
+    return followed
