@@ -9,8 +9,8 @@ import torch
 
 from universal_model_components.evaluation.segmentation_metrics import (
     measure_masks,
-    summarize_masks,
     representative_cases,
+    summarize_masks,
 )
 
 SPACING = (1.0, 0.5, 3.0)

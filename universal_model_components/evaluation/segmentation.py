@@ -29,7 +29,7 @@ from ..imaging.scan_files import stem
 from ..imaging.transforms import grid_of
 from ..utils.settings import to_bool
 from ..utils.versions import versions
-from .segmentation_metrics import COUNTS, MEASURES, measure_masks, summarize_masks, representative_cases
+from .segmentation_metrics import COUNTS, MEASURES, measure_masks, representative_cases, summarize_masks
 from .writing import write_evaluation
 
 logger = logging.getLogger(__name__)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The run of every inference.json: one scan at a time; an unusable scan is reported and skipped, the others continue."""
+"""The run of every inference.json: one scan at a time; unusable scans are reported and skipped, the others continue."""
 
 from __future__ import annotations
 
