@@ -449,3 +449,13 @@ def test_real_scans(real_data, tmp_path):
     assert index["problems"] == []
     assert {len(cases) for cases in index["splits"].values()} == {2}
     assert Recipe().minimum_crop == 8
+
+
+def test_the_attribute_of_an_earlier_version_is_read(tmp_path):
+    file = tmp_path / "case.h5"
+    with h5py.File(file, "w") as stored:
+        stored["cubes"] = np.zeros((3, 2, 2, 2), np.uint16)
+        stored.attrs.update(counts=[1, 1, 1], airy=2)
+    found = read_attributes(file)
+    assert found["mostly_background"] == 2
+    assert "airy" not in found
