@@ -67,7 +67,10 @@ def test_run_from_a_foreign_directory(config, tmp_path):
         [*command, "--dataset_dir", str(scans), *overrides], cwd=away, capture_output=True, text=True, check=False
     )
     assert result.returncode == 1, result.stderr
-    assert result.stderr.strip().splitlines()[-1] == "prepare: 1 problems, listed above, and strict is true: mend them"
+    assert (
+        result.stderr.strip().splitlines()[-1]
+        == "prepare: 1 problems, listed above, and strict is true: fix or remove them"
+    )
     assert f"wrong: {scans / 'ct' / 'broken.nii'}: unreadable or truncated" in result.stdout
     assert not os.listdir(away)
     assert f"report: {tmp_path / 'cubes' / 'report.html'}" in result.stdout

@@ -81,7 +81,7 @@ def test_air_shares_equal_counting(volume):
         assert shares[index] == pytest.approx(float((volume[box] < 0.4).double().mean()))
 
 
-def test_the_first_good_draw_or_else_the_least_airy_is_taken():
+def test_the_first_good_draw_or_else_the_least_empty_is_taken():
     shares = np.array([[0.99, 0.5, 0.1], [0.99, 0.97, 0.98], [0.2, 0.9, 0.3]])
     assert choose_draw(shares, 0.95).tolist() == [1, 1, 0]
 
@@ -111,7 +111,7 @@ def test_places_depend_on_seed_and_case_alone(volume):
 
 
 @pytest.mark.parametrize(("share", "redrawn"), [(0.9, True), (None, False), (0, False)])
-def test_airy_cubes_are_drawn_again(share, redrawn):
+def test_mostly_background_cubes_are_drawn_again(share, redrawn):
     volume = torch.zeros(64, 64, 64)
     volume[20:44, 20:44, 20:44] = 0.5
     recipe = small(air_share=share, cubes_per_volume={"large": 0, "medium": 0, "small": 40})
@@ -119,14 +119,14 @@ def test_airy_cubes_are_drawn_again(share, redrawn):
     empty = int((cubes.values.reshape(40, -1).max(axis=1) == 0).sum())
     assert (empty < 5) is redrawn
     if redrawn:
-        assert empty <= cubes.airy
+        assert empty <= cubes.mostly_background
     else:
-        assert cubes.airy == 0
+        assert cubes.mostly_background == 0
 
 
 def test_a_volume_of_air_is_accepted_and_counted():
     cubes = cut_cubes(torch.zeros(64, 64, 64), SPACING, small(), "ct/a")
-    assert cubes.airy == len(cubes.values) == 12
+    assert cubes.mostly_background == len(cubes.values) == 12
 
 
 def test_generator_is_pinned():

@@ -105,7 +105,7 @@ def test_order_workers_and_other_cases_change_nothing(dataset, prepared, tmp_pat
     assert Stored(case_file(tmp_path, name)) == Stored(case_file(prepared, name))
 
 
-def test_finished_cases_are_kept_and_changed_or_spoilt_ones_made_again(dataset, tmp_path, capsys):
+def test_finished_cases_are_kept_and_changed_or_damaged_ones_made_again(dataset, tmp_path, capsys):
     scans, store = tmp_path / "scans", tmp_path / "cubes"
     shutil.copytree(dataset, scans)
     run(scans, store)
@@ -134,7 +134,7 @@ def test_another_recipe_stops_in_one_line_and_changes_nothing(dataset, prepared)
     assert content(prepared) == before
 
 
-KILLED = """
+INTERRUPTED = """
 import json, sys
 from universal_model_components.cubes.preparation import prepare_cubes
 if __name__ == "__main__":
@@ -142,7 +142,7 @@ if __name__ == "__main__":
 """
 
 
-def test_a_spoilt_file_counts_as_none(tmp_path):
+def test_a_damaged_file_counts_as_none(tmp_path):
     with h5py.File(tmp_path / "wrong.h5", "w") as stored:
         stored["cubes"] = np.dtype("f4")  # a type by that name, which has no length
         stored.attrs["counts"] = [1, 1, 1]
@@ -151,11 +151,11 @@ def test_a_spoilt_file_counts_as_none(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-def test_a_killed_run_goes_on_where_it_was(tmp_path):
-    scans, store = make_dataset(tmp_path / "scans"), tmp_path / "killed"
+def test_an_interrupted_run_resumes_where_it_was(tmp_path):
+    scans, store = make_dataset(tmp_path / "scans"), tmp_path / "interrupted"
     listed = write_datalist(tmp_path, scans)
     barrier = Barrier(scans / "mri/scan_0.nii.gz")  # one worker takes the cases in order: three before this one
-    (tmp_path / "run.py").write_text(KILLED)
+    (tmp_path / "run.py").write_text(INTERRUPTED)
     command = [sys.executable, tmp_path / "run.py", store, json.dumps(SMALL), listed]
     child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     barrier.wait(alive=lambda: child.poll() is None)
@@ -204,13 +204,13 @@ def test_a_full_disk_stops_in_one_line_and_keeps_what_is_there(dataset, prepared
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith(f"prepare: {store}/cases/ct_one_more")
     assert "could not be written (File too large): free some space" in last
-    assert last.endswith("finished cases are kept, run again to go on")
+    assert last.endswith("finished cases are kept, run again to resume")
     assert "Traceback" not in result.stderr
     assert content(store) == before
 
 
 def _bad_scans(folder):
-    """Spoil a folder in every way; return what must be said of each."""
+    """Damage a folder in every way; return what must be reported for each."""
     good = write_scan(folder / "ct/truncated.nii.gz", body())
     good.write_bytes(good.read_bytes()[:500])
     (folder / "ct/text.nii").write_text("no image")
@@ -347,7 +347,7 @@ def test_a_plan_of_bad_scans_alone_says_so(tmp_path):
 
 
 def test_bad_scans_take_no_place_in_the_split(tmp_path):
-    # Which of six validates depends on their names; whichever it is, spoiling it must not empty the split.
+    # Which of six validates depends on their names; whichever it is, damaging it must not empty the split.
     scans = make_dataset(tmp_path / "scans", 6, 0)
     first = run(scans, tmp_path / "first", modalities="ct")
     held = [case["case"] for case in first["splits"]["validation"]]
@@ -449,3 +449,13 @@ def test_real_scans(real_data, tmp_path):
     assert index["problems"] == []
     assert {len(cases) for cases in index["splits"].values()} == {2}
     assert Recipe().minimum_crop == 8
+
+
+def test_the_attribute_of_an_earlier_version_is_read(tmp_path):
+    file = tmp_path / "case.h5"
+    with h5py.File(file, "w") as stored:
+        stored["cubes"] = np.zeros((3, 2, 2, 2), np.uint16)
+        stored.attrs.update(counts=[1, 1, 1], airy=2)
+    found = read_attributes(file)
+    assert found["mostly_background"] == 2
+    assert "airy" not in found

@@ -160,25 +160,25 @@ def _foreign(file):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "error", "message"),
+    ("damage", "error", "message"),
     [
         (_missing, FileNotFoundError, "cubes of 'ct/a.nii' are missing: run prepare.json again"),
         (_truncated, OSError, "unreadable or truncated .*: delete it and run prepare.json again"),
         (_foreign, OSError, "made by another recipe than the store's"),
     ],
 )
-def test_spoilt_files_are_named_in_one_line(cubes, spoil, error, message):
+def test_damaged_files_are_named_in_one_line(cubes, damage, error, message):
     dataset = CubeDataset(case_records(cubes, "training", ["ct"]))
     file = case_file(cubes, "ct/a.nii")
-    spoil(file)
+    damage(file)
     with pytest.raises(error, match=message) as caught:
         dataset[0]
     assert str(file) in str(caught.value)
     assert "\n" not in str(caught.value)
-    if spoil is _missing:
+    if damage is _missing:
         with pytest.raises(FileNotFoundError, match="are missing"):
             case_records(cubes, "training", ["ct"])
-    if spoil is not _foreign:
+    if damage is not _foreign:
         assert read_attributes(file) is None
 
 

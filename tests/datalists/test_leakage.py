@@ -98,14 +98,14 @@ def test_other_scans_are_not_alike(ct):
     assert likeness(mark(ct), mark(ct[1:])) is None  # a crop is not found, and the docstring says so
     rng = np.random.default_rng(0)
     continuous = [mark(rng.normal(0, 1, (12, 12, 12)).astype(np.float32)) for _ in range(2)]
-    assert continuous[0]["levels"] == []  # each value once: counts tell nothing
+    assert continuous[0]["levels"] == []  # each value once: counts carry no information
     assert likeness(*continuous) is None
     sparse = [mark(rng.integers(0, 3000, (12, 12, 12))) for _ in range(40)]
     assert not any(likeness(*pair) for pair in itertools.combinations(sparse, 2))
 
 
 @pytest.mark.parametrize("levels", [2, 64, None], ids=["binary", "equalized", "ranks"])
-def test_scans_with_one_histogram_are_told_apart_by_places(levels):
+def test_scans_with_one_histogram_are_distinguished_by_places(levels):
     def drawn(seed):
         ranks = np.random.default_rng(seed).permutation(14 * 12 * 10)
         return (ranks if levels is None else ranks * levels // ranks.size).reshape(14, 12, 10)
@@ -208,7 +208,7 @@ def test_patients_and_file_names(tmp_path, monkeypatch):
     assert "1 leaks" in run(monkeypatch, third, fourth)
 
 
-def test_a_set_and_its_target_task_agree_by_seed_and_quarrel_without(tmp_path, monkeypatch):
+def test_a_set_and_its_target_task_agree_by_seed_and_conflict_without(tmp_path, monkeypatch):
     write_brats2018(tmp_path / "brats2018", 4, 4, shape=SHAPE)
     for file, options in {"before": {}, "after": {"stage": "finetuning"}, "other": {"seed": 1}}.items():
         options |= {"allow_partial": True, "num_workers": 0}
@@ -262,7 +262,7 @@ def test_real_ct_is_found_as_metaimage_and_windowed(real_data, tmp_path):
     assert likeness(mark(voxels), mark(voxels.clip(-1000, 1000) / 1000)) == OTHER
 
 
-def test_real_contrasts_of_one_person_are_told_by_the_patients_id_alone(real_data, tmp_path):
+def test_real_contrasts_of_one_person_are_found_by_the_patients_id_alone(real_data, tmp_path):
     names = [f"subject_{n:02d}" for n in range(1, 5)]
     lists = []
     for name, split in (("dementia_t1_mri", "training"), ("lesion_flair_mri", "test")):

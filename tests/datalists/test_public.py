@@ -366,7 +366,7 @@ def test_second_run_reads_nothing_again(tmp_path, monkeypatch):
     write_mmwhs(tmp_path / "mmwhs", 3, 0, shape=TINY)
     first = make(mmwhs, tmp_path, modality="ct", allow_partial=True)
     with open(tmp_path / CACHE, "a") as lines:
-        lines.write('["torn')  # as a killed run leaves it
+        lines.write('["torn')  # as an interrupted run leaves it
     monkeypatch.setattr("universal_model_components.datalists.inspection.read_scan", None)
     assert make(mmwhs, tmp_path, modality="ct", allow_partial=True) == first
     monkeypatch.undo()

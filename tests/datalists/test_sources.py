@@ -32,7 +32,7 @@ def test_several_sets_become_one_store_and_their_test_cases_stay_out(tmp_path, l
     assert index["sets"]["lits2017"]["cases"]["test"] == 1
     assert index["sets"]["lits2017"]["root"] == str(tmp_path / "lits2017_scans")
     assert "set 'lits2017': 3 cases in" in (printed := capsys.readouterr().out)
-    assert "1 test cases are left alone, they never become cubes" in printed
+    assert "1 test cases are not prepared" in printed
     with h5py.File(case_file(tmp_path / "cubes", "msd_heart/volume-0")) as stored:
         assert stored.attrs["set"] == "msd_heart"
         assert stored.attrs["case"] == "msd_heart/volume-0"

@@ -62,7 +62,7 @@ def test_one_patient_more_moves_at_most_one_other():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_validation_is_carved_from_the_others_class_by_class(seed):
+def test_validation_is_drawn_from_the_others_class_by_class(seed):
     groups = members(a=20, b=10)
     test = draw_test(groups, {"a": (4, 20), "b": (2, 10)}, seed)
     splits = assign(cases(groups), test, 0.25, seed)

@@ -76,7 +76,7 @@ def test_a_broken_probability_is_named():
 
 
 class Echo(torch.nn.Module):
-    """Logits that are told by the image, so that the probabilities are known."""
+    """Logits that are read from the image, so that the probabilities are known."""
 
     def forward(self, image):
         value = image.flatten(1)[:, :1]

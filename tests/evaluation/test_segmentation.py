@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A MONAI evaluator scores cases on their own grids, writes its files, and names what cannot be scored."""
+"""A MONAI evaluator scores cases in native image space, writes its files, and names what cannot be scored."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def write_case(folder: Path, name: str, side: int, value: int = 420) -> dict:
 
 
 class Bright(nn.Module):
-    """Logits that tell bright from dark."""
+    """Logits that separate bright from dark."""
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return 20 * (image - 0.5)

@@ -9,8 +9,8 @@ import torch
 
 from universal_model_components.evaluation.segmentation_metrics import (
     measure_masks,
+    representative_cases,
     summarize_masks,
-    telling_cases,
 )
 
 SPACING = (1.0, 0.5, 3.0)
@@ -85,9 +85,9 @@ def test_summary_leaves_out_what_is_not_scored_and_says_so():
     # 64 + 32 voxels in common; the union also counts the missed case and the false alarm in the healthy one
     assert summary["pooled_iou"] == pytest.approx((64 + 32) / (64 + 64 + 64 + 32))
     assert [entry["case"] for entry in summary["not_scored"]] == ["missed", "healthy"]
-    assert telling_cases(rows) == {"best": 0, "median": 1, "worst": 2}
-    assert telling_cases(rows[:1]) == {"best": 0}
-    assert telling_cases(rows[3:]) == {}
+    assert representative_cases(rows) == {"best": 0, "median": 1, "worst": 2}
+    assert representative_cases(rows[:1]) == {"best": 0}
+    assert representative_cases(rows[3:]) == {}
 
 
 def test_summary_of_nothing():

@@ -210,7 +210,7 @@ def test_gradients_pass(generator):
     assert torch.autograd.gradcheck(lambda cube: resize(cube, (3, 6, 2)), volume)
 
 
-def test_matrices_are_built_once_and_cannot_be_spoilt():
+def test_matrices_are_built_once_and_cannot_be_modified():
     positions = [0.25, 1.5]
     axis_matrix(6, positions).zero_()
     torch.testing.assert_close(axis_matrix(6, positions).sum(dim=1), torch.ones(2, dtype=torch.float64))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fast sliding window answers what MONAI's answers, and leaves the network alone."""
+"""The fast sliding window predicts what MONAI's predicts, and does not modify the network."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def network(generator) -> SegmentationModel:
     ],
 )
 @torch.no_grad()
-def test_it_answers_as_monais(network, generator, shape, settings):
+def test_it_predicts_as_monais(network, generator, shape, settings):
     volume = torch.rand(shape, generator=generator)
     expected = SlidingWindowInferer(**WINDOWS)(volume, network)
     found = FastSlidingWindowInferer(**WINDOWS, **settings)(volume, network)
@@ -66,7 +66,7 @@ def test_folding_removes_every_batch_norm_and_touches_nothing(network, generator
 def test_merged_block_is_the_block(generator, sides, folded):
     block = UpBlock(6, 4).eval()
     block.block.norm1.running_mean += torch.rand(4, generator=generator)
-    block.up.bias += 1  # shows at the rim of the cube
+    block.up.bias += 1  # visible at the border of the cube
     x = torch.rand(2, 6, *sides, generator=generator)
     skip = torch.rand(2, 4, *(2 * side for side in sides), generator=generator)
     merged = MergedUpBlock(fold_normalization(block) if folded else block)

@@ -77,7 +77,7 @@ def test_each_scan_is_resampled_once(prepared, monkeypatch):
     assert len(calls) == 3
 
 
-def test_chance_is_a_function_of_the_seed(prepared):
+def test_random_sampling_is_a_function_of_the_seed(prepared):
     data = ClassificationDataset(*prepared, [16, 16, 8], AUGMENTATION)
     first = data[3, 2**41]["image"]
     data[4, 7]
@@ -153,7 +153,7 @@ def test_a_cached_scan_that_was_damaged_is_named(luna, tmp_path):
 
 
 def test_another_runs_settings_are_not_trained_on(luna, tmp_path):
-    """Two runs share a folder, and the second wants another grid: the first must not go on with the second's scans."""
+    """Two runs share a folder, and the second wants another grid: the first must not use the second's scans."""
     cases = read_classes(str(luna), str(luna.parent), "validation")
     first, second = ScanCache(str(tmp_path), **CT), ScanCache(str(tmp_path), **CT, spacing=[2, 2, 2])
     first.prepare(cases)

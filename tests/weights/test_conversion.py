@@ -91,8 +91,8 @@ def test_batch_statistics_script_trace_and_export(batch, tmp_path, generator):
     file = str(tmp_path / "model.onnx")
     torch.onnx.export(network.eval(), (image,), file, dynamo=True, verbose=False)
     session = runtime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    (answer,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
-    torch.testing.assert_close(torch.from_numpy(answer), expected, atol=1e-4, rtol=1e-4)
+    (output,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
+    torch.testing.assert_close(torch.from_numpy(output), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_batch_statistics_survive_folding(generator):
@@ -111,7 +111,7 @@ def monai_unet():
 
 
 @pytest.mark.parametrize(("make", "first"), [[basic_unet, "conv_0.conv_0.conv"], [monai_unet, "model.0.conv"]])
-def test_all_of_the_encoder_finds_a_place_in_monais_networks(make, first, capsys):
+def test_all_encoder_weights_fit_monais_networks(make, first, capsys):
     state = UniversalModel(features=WIDTHS).state_dict()
     encoder = {name: tensor for name, tensor in state.items() if name.startswith("encoder.")}
     network = make()
@@ -127,7 +127,7 @@ def test_all_of_the_encoder_finds_a_place_in_monais_networks(make, first, capsys
         assert torch.equal(network.state_dict()[name], tensor)
 
 
-def test_the_first_layer_answers_in_monais_network_as_in_ours(generator):
+def test_the_first_layer_gives_the_same_output_in_monais_network(generator):
     ours, theirs = UNet(1, 1, WIDTHS).eval(), basic_unet().eval()
     load_encoder(theirs, ours.state_dict())
     image = torch.rand(1, 1, 16, 16, 16, generator=generator)

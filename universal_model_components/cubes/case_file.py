@@ -33,6 +33,8 @@ def read_attributes(file: Path) -> dict[str, Any] | None:
     try:
         with h5py.File(file, "r", locking=False) as stored:
             attributes = dict(stored.attrs)
+            if "airy" in attributes:  # the name in stores of earlier versions
+                attributes["mostly_background"] = attributes.pop("airy")
             return attributes if len(stored["cubes"]) == sum(attributes["counts"]) else None
     except (OSError, KeyError, TypeError, ValueError, RuntimeError):  # what h5py raises for a damaged file
         return None

@@ -34,11 +34,11 @@ def prepare_case(case: Mapping[str, Any], recipe: Recipe, cube_store: str) -> di
         case: keys case, set (the name of its data set), modality and file (the scan's path); others are
             passed through.
         recipe: what to make.
-        cube_store: folder where.
+        cube_store: folder to write to.
 
     Returns:
         The case's keys and: status ("made", "kept" or "skipped"), problem (why it was skipped), notes, counts (by
-        scale), airy (cubes that are mostly background).
+        scale), mostly_background (number of such cubes).
 
     Raises:
         OSError: when the store cannot be written.
@@ -50,9 +50,11 @@ def prepare_case(case: Mapping[str, Any], recipe: Recipe, cube_store: str) -> di
         stored = read_attributes(target) or {}
         changed = [key for key, value in origin.items() if stored and stored.get(key) != value]
         if stored and not changed:
-            return {**result, "status": "kept", "counts": stored["counts"].tolist(), "airy": int(stored["airy"])}
+            kept = {"counts": stored["counts"].tolist(), "mostly_background": int(stored["mostly_background"])}
+            return {**result, "status": "kept", **kept}
         scan, cubes, values = cut_case(case, recipe)
-        origin |= {"airy": cubes.airy, **_provenance(case, scan, recipe), **_histograms(values, scan, case, recipe)}
+        origin |= {"mostly_background": cubes.mostly_background, **_provenance(case, scan, recipe)}
+        origin |= _histograms(values, scan, case, recipe)
         content = encode_case(cubes, origin)
     except OSError:
         raise
@@ -63,7 +65,8 @@ def prepare_case(case: Mapping[str, Any], recipe: Recipe, cube_store: str) -> di
         old = {"sha256": "scan", "recipe_id": "recipe"}.get(changed[0], changed[0])
         notes.append(f"{case['file']}: another {old} than that of its stored cubes: they are made again")
     write_atomically(target, lambda path: path.write_bytes(content))
-    return {**result, "status": "made", "notes": notes, "counts": cubes.counts, "airy": cubes.airy}
+    made = {"counts": cubes.counts, "mostly_background": cubes.mostly_background}
+    return {**result, "status": "made", "notes": notes, **made}
 
 
 def case_version() -> str:
@@ -73,7 +76,8 @@ def case_version() -> str:
 
 def skipped(case: Mapping[str, Any], problem: str | None) -> dict[str, Any]:
     """Return the result of a case that gave no cubes."""
-    return {**case, "status": "skipped", "problem": problem, "notes": [], "counts": [0] * len(SCALES), "airy": 0}
+    counts = {"counts": [0] * len(SCALES), "mostly_background": 0}
+    return {**case, "status": "skipped", "problem": problem, "notes": [], **counts}
 
 
 def cut_case(case: Mapping[str, Any], recipe: Recipe) -> tuple[Scan, Cubes, Tensor]:

@@ -27,9 +27,9 @@ class Cubes:
 
     Args:
         values: cubes in [0, 1] as multiples of 1/`hdf5.LEVELS`.
-        counts: how many of each of `SCALES`; 0 where the scale was skipped.
+        counts: number of cubes of each of `SCALES`; 0 where the scale was skipped.
         boxes: corners in mm from the first corner of the (cropped, resampled) volume, half-open.
-        airy: how many cubes are still mostly background after all draws.
+        mostly_background: number of cubes that are still mostly background after all draws.
 
     Shape:
         values (N, H, W, D) uint16; boxes (N, 2, 3) float32.
@@ -38,7 +38,7 @@ class Cubes:
     values: np.ndarray
     counts: list[int]
     boxes: np.ndarray
-    airy: int
+    mostly_background: int
 
 
 def crop_shape(shape: Sequence[int], scale: int) -> tuple[int, ...]:
@@ -47,12 +47,12 @@ def crop_shape(shape: Sequence[int], scale: int) -> tuple[int, ...]:
 
 
 def scale_counts(shape: Sequence[int], spacing: Sequence[float], recipe: Recipe, name: str = "") -> list[int]:
-    """Return how many cubes of each scale a volume of that shape and spacing (mm) gives; 0 for a skipped scale.
+    """Return the number of cubes of each scale from a volume of that shape and spacing; 0 for a skipped scale.
 
     Args:
         shape: of the resampled volume.
-        spacing: of the same, mm.
-        recipe: what is asked for.
+        spacing: of the resampled volume, mm.
+        recipe: of the store.
         name: of the volume's data set.
     """
     crops = [crop_shape(shape, scale) for scale in range(len(SCALES))]
@@ -63,7 +63,7 @@ def scale_counts(shape: Sequence[int], spacing: Sequence[float], recipe: Recipe,
 
 
 def too_small(shape: Sequence[int], spacing: Sequence[float], recipe: Recipe) -> str:
-    """Return what is wrong with a volume for which `scale_counts` gives no cube at all."""
+    """Return the error message for a volume for which `scale_counts` gives no cube."""
     sides = [round(n * side, 1) for n, side in zip(shape, spacing, strict=True)]
     wrong = f"{sides} mm is too small for any scale with minimum_crop {recipe.minimum_crop:g} mm"
     return f"{wrong}: lower minimum_crop or remove the scan"
@@ -72,7 +72,7 @@ def too_small(shape: Sequence[int], spacing: Sequence[float], recipe: Recipe) ->
 def draw_corners(
     shape: Sequence[int], crop: Sequence[int], count: int, tries: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """Draw the first corners of crops, uniformly over all positions where the crop fits.
+    """Draw the first corners of crops, uniformly over all positions where the crop lies inside the volume.
 
     Shape:
         → (count, tries, 3), voxels.
@@ -82,7 +82,7 @@ def draw_corners(
 
 
 def air_table(volume: Tensor, threshold: float) -> np.ndarray:
-    """Sum up the voxels below a threshold (an integral volume), so that any box's count is a sum of eight entries.
+    """Compute the integral volume of the voxels below a threshold: any box's count is then a sum of eight entries.
 
     Shape:
         volume (H, W, D) → (H + 1, W + 1, D + 1).
@@ -135,7 +135,7 @@ def cut_cubes(volume: Tensor, spacing: Sequence[float], recipe: Recipe, case: st
     Args:
         volume: in [0, 1], RAS.
         spacing: of the volume, mm.
-        recipe: how many, how large, what counts as air.
+        recipe: number and size of cubes, and the definition of air.
         case: id; with the recipe's seed it determines the positions of the crops.
         name: of the volume's data set.
 
@@ -148,7 +148,7 @@ def cut_cubes(volume: Tensor, spacing: Sequence[float], recipe: Recipe, case: st
     counts = scale_counts(volume.shape, spacing, recipe, name)
     if not sum(counts):
         raise ValueError(too_small(volume.shape, spacing, recipe))
-    values, boxes, airy = [], [], 0
+    values, boxes, mostly_background = [], [], 0
     table = air_table(volume, recipe.air_threshold) if recipe.air_share else np.empty(0)
     for scale, count in enumerate(counts):
         if not count:
@@ -158,12 +158,12 @@ def cut_cubes(volume: Tensor, spacing: Sequence[float], recipe: Recipe, case: st
         corners = draw_corners(volume.shape, crop, count, tries, case_generator(recipe.seed, case, scale))
         if recipe.air_share:
             shares = air_shares(table, corners, crop)
-            airy += int((shares > recipe.air_share).all(axis=1).sum())
+            mostly_background += int((shares > recipe.air_share).all(axis=1).sum())
             corners = np.take_along_axis(corners, choose_draw(shares, recipe.air_share)[:, None, None], axis=1)
         corners = corners[:, 0]
         values += [_cube(volume, corner, crop, recipe) for corner in corners]
         boxes.append(np.stack([corners, corners + np.asarray(crop)], axis=1) * np.asarray(spacing))
-    return Cubes(np.stack(values), counts, np.concatenate(boxes).astype(np.float32), airy)
+    return Cubes(np.stack(values), counts, np.concatenate(boxes).astype(np.float32), mostly_background)
 
 
 def _cube(volume: Tensor, corner: np.ndarray, crop: Sequence[int], recipe: Recipe) -> np.ndarray:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Histograms of intensities: counted while a scan is prepared, from a sample (paper IV-B.1). `figures` draws.
+"""Histograms of intensities, computed from a sample while a scan is prepared (paper IV-B.1); `figures` draws them.
 
-Counts of one scan are on its own axis; to lay scans of one set together, each is spread over a common one.
+Each scan's histogram has its own bins; to combine the scans of a set, each is spread over common bins.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MARGIN = 0.25  # of the window, shown on both sides of it; what lies beyond is c
 
 
 def sample(voxels: np.ndarray) -> Tensor:
-    """Take about `SAMPLE` voxels evenly, as float32; the odd step meets all rows at different places.
+    """Take about `SAMPLE` evenly spaced voxels, as float32; the odd step samples each row at different positions.
 
     Shape:
         voxels (H, W, D) → (N,).
@@ -54,12 +54,12 @@ def count_normalized(volume: Tensor) -> np.ndarray:
 
 
 def spread(counts: np.ndarray, ends: Sequence[float], edges: np.ndarray) -> np.ndarray:
-    """Bring a histogram onto other bins, as shares of its own total, evenly within each old bin.
+    """Rebin a histogram, as shares of its total, assuming a uniform distribution within each old bin.
 
     Args:
         counts: of equal bins.
         ends: of their axis.
-        edges: of the new bins, rising; they may cover less than the old ones.
+        edges: of the new bins, ascending; they may cover less than the old ones.
 
     Shape:
         counts (N,); edges (M + 1,) → (M,).

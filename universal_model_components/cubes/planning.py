@@ -48,7 +48,7 @@ def count_table(rows: Sequence[Mapping[str, Any]]) -> str:
 def _read_headers(
     cases: Sequence[Mapping[str, Any]], recipe: Recipe, problems: Sequence[str]
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return the cases that would give cubes, with counts and voxels, and the problems with those of the others."""
+    """Return the cases that would give cubes, with counts and voxels, and the problems of the others."""
     rows, wrong = [], list(problems)
     for case in tqdm(cases, desc="headers", unit="scan", disable=None):
         try:
@@ -94,8 +94,8 @@ def print_plan(
 
     Args:
         cases: keys case, modality, set, split, file.
-        recipe: what would be made.
-        workers: processes that would work.
+        recipe: of the store.
+        workers: number of processes.
         problems: found so far; unusable scans are added to those printed, as far as their headers (and the
             voxels of the timed case) show.
     """

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From scans on disk to the store of cubes: the run that prepare.json starts.
 
-It lists the cases, has each prepared (`cases.prepare_case`) in parallel, and says what was made and what was wrong.
+It lists the cases, prepares them in parallel (`cases.prepare_case`), and reports results and problems.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def prepare_cubes(
     default_dir: str | None = None,
     report: Callable[[str], Path] | None = None,
 ) -> dict[str, Any]:
-    """Fill a store of cubes from a folder of scans, or from datalists; the whole of prepare.json.
+    """Fill a store of cubes from a folder of scans, or from datalists; the entry point of prepare.json.
 
     Args:
         dataset_dir: folder of scans, with a sub-folder for each modality unless a datalist is given; None is each
@@ -53,26 +53,26 @@ def prepare_cubes(
         cube_store: folder to fill; finished cases in it are kept.
         modalities: names, in the order of their labels.
         recipe: settings of `Recipe`; its seed also draws the split.
-        datalist: MONAI datalist, or several; None makes one of the folder. A split that is drawn here (also for a
-            datalist without `validation`) is one of the usable scans, and is written into the store. A list `test` is
-            left alone.
-        groups: CSV that names each scan's patient, see `folder.read_groups`.
-        validation_fraction: share of each modality's patients that validates.
-        num_workers: processes; None is one for each core, 0 works in this process.
-        scheduler: address of a Dask scheduler, whose workers do the work instead; paths must mean the same to them.
-        strict: exit non-zero when anything at all was wrong (after the good scans were prepared).
-        plan: print what would be made, and write nothing.
-        default_dir: a `dataset_dir` that nobody chose: a datalist's own `root` goes before it.
+        datalist: MONAI datalist, or several; None lists the folder. A split that is drawn here (also for a datalist
+            without `validation`) contains usable scans only, and is written to the store. A list `test` is never
+            prepared.
+        groups: CSV with each scan's patient, see `folder.read_groups`.
+        validation_fraction: share of each modality's patients used for validation.
+        num_workers: processes; None is one per core, 0 runs in this process.
+        scheduler: address of a Dask scheduler to use instead; its workers must see the same paths.
+        strict: exit non-zero when there was any problem (after all usable scans are prepared).
+        plan: print an estimate, and write nothing.
+        default_dir: the default of `dataset_dir`; a datalist's own `root` takes precedence over it.
         report: writes a page about the finished store, such as `write_store_report`; None writes none.
 
     Returns:
-        What was also written to store.json.
+        The content of store.json.
 
     Raises:
-        ValueError: when settings are wrong, a modality has no training case left, or `strict` is true and anything at
-            all was wrong.
+        ValueError: when settings are wrong, a modality has no training case left, or `strict` is true and there was
+            any problem.
         OSError: when the store cannot be written, or the cluster or a worker process is lost.
-        KeyboardInterrupt: with what to do, when the run is interrupted.
+        KeyboardInterrupt: when the run is interrupted; the message says how to resume.
     """
     with _keep_going_hint():
         modalities = [modalities] if isinstance(modalities, str) else list(modalities)
@@ -107,15 +107,15 @@ def prepare_cubes(
 
 @contextmanager
 def _keep_going_hint() -> Iterator[None]:
-    """Say what to do after a full disk or Ctrl-C: finished cases need not be made again."""
+    """Add to the error of a full disk, or of Ctrl-C, how to resume: finished cases are kept."""
     try:
         yield
     except ChildProcessError:
         raise
     except OSError as error:
-        raise OSError(f"{user_error(error)}; finished cases are kept, run again to go on") from error
+        raise OSError(f"{user_error(error)}; finished cases are kept, run again to resume") from error
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("run again to go on, finished cases are kept") from None
+        raise KeyboardInterrupt("run again to resume, finished cases are kept") from None
 
 
 def _number(num_workers: Any) -> int:
@@ -127,10 +127,10 @@ def _number(num_workers: Any) -> int:
 
 
 def _announce(sources: Sequence[Source], problems: Sequence[str]) -> None:
-    """Say which sets there are, what is left alone in them, and what was wrong with their lists."""
+    """Print the sets, the number of their test cases, and the problems of their lists."""
     for source in sources:
         held, count = len(source.held_out()), sum(1 for _ in source.cases())
-        alone = f"; {held} test cases are left alone, they never become cubes" if held else ""
+        alone = f"; {held} test cases are not prepared" if held else ""
         print(f"set {source.name!r}: {count} cases in {source.root}{alone}", flush=True)
     for problem in problems:
         print(problem, flush=True)
@@ -139,7 +139,7 @@ def _announce(sources: Sequence[Source], problems: Sequence[str]) -> None:
 def _work(
     cases: Sequence[Mapping[str, Any]], recipe: Recipe, cube_store: str, workers: int, scheduler: str | None
 ) -> Iterator[dict[str, Any]]:
-    """Have every case prepared, by processes of this machine or by a cluster, and yield the results as they come."""
+    """Prepare every case, in processes of this machine or on a cluster, and yield the results as they complete."""
     if scheduler is None:
         calls = [(case, recipe, cube_store) for case in cases]
         return run_parallel(prepare_case, calls, min(workers, len(cases)))
@@ -153,7 +153,7 @@ def _work(
 
 
 def _run(work: Iterator[dict[str, Any]], total: int, problems: list[str]) -> list[dict[str, Any]]:
-    """Take the results; name what is wrong when it is found, and collect it in `problems`."""
+    """Collect the results; print problems as they occur, and collect them in `problems`."""
     results = []
     for result in tqdm(work, "prepare", total, unit="scan", mininterval=1):
         for line in [*result["notes"], *([result["problem"]] if result["problem"] else [])]:
@@ -164,7 +164,7 @@ def _run(work: Iterator[dict[str, Any]], total: int, problems: list[str]) -> lis
 
 
 def _write_drawn(cube_store: str, sources: Sequence[Source]) -> None:
-    """Keep the splits that were drawn here beside the cubes."""
+    """Save the splits that were drawn here beside the cubes."""
     for source in sources:
         if source.drawn:
             safe = re.sub(r"[^A-Za-z0-9._-]+", "_", source.name)
@@ -173,7 +173,7 @@ def _write_drawn(cube_store: str, sources: Sequence[Source]) -> None:
 
 
 def _index(sources: Sequence[Source], results: Sequence[Mapping[str, Any]], problems: Sequence[str]) -> dict[str, Any]:
-    """Return what store.json says besides the recipe: sets, the cases of each split, problems."""
+    """Return the content of store.json besides the recipe: sets, the cases of each split, problems."""
     counts = {result["case"]: result["counts"] for result in results}
     entries: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
     for case in (case for source in sources for case in source.cases()):
@@ -190,7 +190,7 @@ def _report(index: Mapping[str, Any], results: Sequence[Mapping[str, Any]], cube
     print(count_table(rows))
     print(f"{cube_store}: {len(rows)} cases ({status['made']} made, {status['kept']} kept from before), ", end="")
     print(f"{sum(sum(row['counts']) for row in rows)} cubes, {size / 1e6:.3g} MB; ", end="")
-    print(f"{sum(result['airy'] for result in results)} cubes are almost all air after all draws")
+    print(f"{sum(result['mostly_background'] for result in results)} cubes are mostly background after all draws")
     for scale, name in enumerate(SCALES):
         without = sum(not row["counts"][scale] for row in rows) if recipe.cubes_per_volume[name] else 0
         if without:
@@ -200,14 +200,14 @@ def _report(index: Mapping[str, Any], results: Sequence[Mapping[str, Any]], cube
 
 
 def _check_enough(index: Mapping[str, Any], modalities: Sequence[str], strict: bool, fraction: float) -> None:
-    """Stop when a modality has no training case, or with `strict` when anything was wrong; warn of no validation."""
+    """Raise when a modality has no training case, or with `strict` on any problem; warn when validation is empty."""
     count = {split: Counter(case["modality"] for case in cases) for split, cases in index["splits"].items()}
     where = ", ".join(found["root"] for found in index["sets"].values())
     lacking = [name for name in modalities if not count["training"][name]]
     if lacking:
         raise ValueError(f"no training case of {lacking[0]!r} left in {where}: add scans or change modalities")
     if strict and index["problems"]:
-        raise ValueError(f"{len(index['problems'])} problems, listed above, and strict is true: mend them")
+        raise ValueError(f"{len(index['problems'])} problems, listed above, and strict is true: fix or remove them")
     for name in modalities:
         if fraction and not count["validation"][name]:
             print(f"no validation case of {name!r} in {where}: add scans of another patient")

@@ -31,7 +31,7 @@ class Recipe:
         foreground_crop: by modality, whether to crop to the body first.
         minimum_crop: mm; a scale whose crop has a shorter side is skipped for that scan.
         cubes_per_volume: by scale, how many crops of one volume.
-        set_factor: by set, how many times as many (Table I: twice in LiTS2017 and MSD heart).
+        set_factor: by set, a multiplier of these numbers (Table I: 2 for LiTS2017 and MSD heart).
         air_threshold: a voxel below this, in [0, 1], is air.
         air_share: a crop with a larger share of air is drawn again; None or 0 accepts every crop.
         air_tries: draws for each crop; when all have too much air, the one with the least is taken.
@@ -87,7 +87,7 @@ class Recipe:
             raise ValueError(f"air_tries: {self.air_tries!r} is less than 1")
 
     def cubes_of(self, name: str) -> list[int]:
-        """Return how many crops each of `SCALES` has in a volume of the set of that name."""
+        """Return the number of crops of each of `SCALES` for a volume of the set of that name."""
         return [self.cubes_per_volume[scale] * self.set_factor.get(name, 1) for scale in SCALES]
 
     def to_dict(self) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def case_records(cube_store: str | Path, split: str, modalities: Sequence[str]) 
     Args:
         cube_store: folder that prepare.json filled.
         split: "training" or "validation".
-        modalities: the ones wanted; the position is the label.
+        modalities: to include; the position is the label.
 
     Returns:
         Dicts with keys case, modality, label, group, file, counts (by scale) and shape (of a cube), sorted by case.
@@ -155,7 +155,7 @@ class CubeDataset(Dataset):
         }
 
     def locate(self, number: int) -> tuple[int, int]:
-        """Return where a cube is: position of its case in `data`, and row in that case's file."""
+        """Locate a cube: position of its case in `data`, and row in that case's file."""
         position = int(np.searchsorted(self._ends, number, side="right"))
         return position, number - (int(self._ends[position - 1]) if position else 0)
 
@@ -205,8 +205,8 @@ def cube_records(
     Args:
         cube_store: folder of the store.
         split: its name.
-        modalities: the ones wanted.
-        optional: a split without cases is an empty list; a store filled to test a model on may have no training cases.
+        modalities: to include.
+        optional: a split without cases is an empty list; a store for testing a model may have no training cases.
 
     Raises:
         FileNotFoundError, ValueError: as `case_records`.

@@ -97,9 +97,9 @@ def _sketch(sides: np.ndarray, counts: np.ndarray) -> list[str]:
         return []
     runs = np.lib.stride_tricks.sliding_window_view(counts, RUN)
     ordered = np.sort(runs, axis=1)
-    told = runs[(ordered[:, 1:] != ordered[:, :-1]).sum(axis=1) + 1 >= DISTINCT]
+    informative = runs[(ordered[:, 1:] != ordered[:, :-1]).sum(axis=1) + 1 >= DISTINCT]
     salt = sides.astype("<u8").tobytes()
-    hashes = {hashlib.blake2b(run.tobytes(), digest_size=6, key=salt).hexdigest() for run in told}
+    hashes = {hashlib.blake2b(run.tobytes(), digest_size=6, key=salt).hexdigest() for run in informative}
     return sorted(hashes)[:SKETCH]
 
 

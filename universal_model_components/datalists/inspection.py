@@ -87,7 +87,7 @@ def inspect_files(
         return found
     workers = min(usable_cores() if num_workers is None else num_workers, len(left))
     with open(_made(cache), "a", encoding="utf-8") as lines:
-        lines.write("\n")  # ends an incomplete line left by a killed run
+        lines.write("\n")  # ends an incomplete line left by an interrupted run
         results = run_parallel(inspect_file, left, workers)
         for result in tqdm(results, "read and hash", len(left), unit="file", mininterval=1, disable=None):
             found[result["file"]] = result
@@ -121,7 +121,7 @@ def _read_cache(cache: str | Path | None) -> dict[str, dict[str, Any]]:
     for line in Path(cache).read_text(encoding="utf-8").splitlines():
         try:
             stamp, found = json.loads(line)
-        except ValueError:  # empty, or incomplete after a killed run
+        except ValueError:  # empty, or incomplete after an interrupted run
             continue
         known[stamp] = found
     return known

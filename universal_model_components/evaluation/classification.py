@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The evaluation of a classifier, as a handler of MONAI's evaluator: a row a sample, a summary, pictures."""
+"""The evaluation of a classifier, as a handler of MONAI's evaluator: one row per sample, a summary, pictures."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ MISTAKES = 6  # cubes in the picture
 
 
 class ClassificationReport:
-    """Collect an evaluator's answers; write evaluation.csv and .json, roc.png, confusion.png and mistakes.png.
+    """Collect an evaluator's predictions; write evaluation.csv and .json, roc.png, confusion.png and mistakes.png.
 
     Args:
-        output_dir: where the files go.
-        threshold: a sample counts as positive from this probability on.
+        output_dir: folder for the files.
+        threshold: a sample counts as positive if its probability is at least this.
         bootstrap: resamples for the AUC's interval.
         seed: of the bootstrap.
         split: name of the evaluated list, for the report.
         names: of the two classes, for the charts.
-        origin: what the report says about where the figures are from, such as the weights' file.
+        origin: further keys of the report that state the origin of the results, such as the weights' file.
 
     Raises:
         FloatingPointError: at the end of the evaluation, when a probability is not finite.
-        OSError: when a file cannot be written; what was there before is kept.
+        OSError: when a file cannot be written; an existing file is kept.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class ClassificationReport:
         self.summary: dict[str, Any] = {}
 
     def attach(self, engine: Any) -> None:
-        """Collect every batch of `engine`, whose postprocessing makes probabilities; write when it has ended."""
+        """Collect every batch of `engine`, whose postprocessing computes probabilities; write when it completes."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         engine.add_event_handler(Events.COMPLETED, self._write)
@@ -66,16 +66,16 @@ class ClassificationReport:
         self.rows, self.mistakes = [], []
 
     def _collect(self, engine: Any) -> None:
-        for item, answer in zip(engine.state.batch, engine.state.output, strict=True):
+        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
             row: dict[str, Any] = {"case": str(item["case"]), "group": str(item["group"])}
             if "position" in item:
                 row |= {"seriesuid": item["seriesuid"]}
                 row |= dict(zip(COORDINATES, item["position"].tolist(), strict=True))
-            probability, label = float(answer["pred"][1]), int(answer["label"])
+            probability, label = float(output["pred"][1]), int(output["label"])
             row |= {"label": label, "probability": probability}
             row["predicted"] = int(probability >= self.settings["threshold"])
             if row["predicted"] != label:
-                cube = answer["image"][0].float().cpu().numpy()
+                cube = output["image"][0].float().cpu().numpy()
                 mistake = abs(label - probability), len(self.rows), cube
                 self.mistakes = heapq.nlargest(MISTAKES, [*self.mistakes, mistake])
             self.rows.append(row)
@@ -93,7 +93,7 @@ class ClassificationReport:
             logger.warning("evaluation: %s", problem)
 
     def _draw_mistakes(self, file: Path) -> None:
-        """Draw the samples that the model was most wrong about, the worst first; no picture when it made no mistake."""
+        """Draw the samples with the largest errors, the largest first; no picture when there is no mistake."""
         file.unlink(missing_ok=True)
         if self.mistakes:
             rows = [self.rows[place] for _, place, _ in self.mistakes]
@@ -103,7 +103,7 @@ class ClassificationReport:
 
 
 def describe(summary: Mapping[str, Any]) -> str:
-    """Put a summary into one line."""
+    """Return a summary as one line."""
 
     def shown(value: float | None) -> str:
         return "none" if value is None else f"{value:.3f}"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How well a classifier tells positives from negatives: AUC with a bootstrap interval, and rates at a threshold.
+"""Metrics of a binary classifier: AUC with a bootstrap interval, and rates at a threshold.
 
-The bootstrap draws patients, not samples: the candidates of one scan are not independent, and an interval that took
-them for it would be too narrow. With one sample a patient it is the plain bootstrap.
+The bootstrap draws patients, not samples: the candidates of one scan are not independent, and an interval that assumed
+so would be too narrow. With one sample per patient it is the ordinary bootstrap.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NAMES = ("negative", "positive")
 
 
 def scores_and_labels(output: Sequence[Mapping[str, Any]]) -> tuple[Tensor, Tensor]:
-    """Take the positive class's probability and the label out of an engine's decollated output, for MONAI's ROCAUC.
+    """Extract the positive class's probability and the label from an engine's decollated output, for MONAI's ROCAUC.
 
     Shape:
         N items with "pred" (2,) → (N,), (N,).
@@ -31,7 +31,7 @@ def scores_and_labels(output: Sequence[Mapping[str, Any]]) -> tuple[Tensor, Tens
 
 
 def probabilities_and_labels(output: Sequence[Mapping[str, Any]]) -> tuple[Tensor, Tensor]:
-    """Take probabilities and labels out of an engine's decollated output, for Ignite's metrics.
+    """Extract probabilities and labels from an engine's decollated output, for Ignite's metrics.
 
     Shape:
         N items with "pred" (classes,) → (N, classes), (N,).
@@ -41,7 +41,7 @@ def probabilities_and_labels(output: Sequence[Mapping[str, Any]]) -> tuple[Tenso
 
 
 def probability_cross_entropy(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """Return the training's loss from probabilities instead of logits, for Ignite's Loss.
+    """Compute the training loss from probabilities instead of logits, for Ignite's Loss.
 
     Shape:
         (N, classes), (N,) → ().
@@ -57,13 +57,13 @@ def bootstrap_auc(
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[list[float] | None, int]:
-    """Return the percentile interval of the AUC over resampled groups, and how many resamples it rests on.
+    """Return the percentile interval of the AUC over resampled groups, and the number of resamples it is based on.
 
-    A resample in which a class is missing has no AUC and is left out.
+    A resample in which a class is missing has no AUC and is excluded.
 
     Args:
         labels: 0 or 1.
-        scores: the higher, the more positive.
+        scores: higher means more likely positive.
         groups: patient of each sample.
         repeats: resamples.
         seed: of the resamples.
@@ -87,7 +87,7 @@ def bootstrap_auc(
 
 
 def rate(part: int, whole: int) -> float | None:
-    """Return a share, or None of nothing."""
+    """Return a proportion, or None when the total is 0."""
     return part / whole if whole else None
 
 
@@ -102,15 +102,15 @@ def summarize(
 
     Args:
         rows: keys label (0 or 1), probability (of class 1) and group (patient).
-        threshold: a sample counts as positive from this probability on.
+        threshold: a sample counts as positive if its probability is at least this.
         repeats: resamples of the bootstrap.
         seed: of the bootstrap.
         level: of the interval.
 
     Returns:
-        samples, patients, positives, negatives, auc, auc_interval, interval_level, bootstrap (resamples that count),
+        samples, patients, positives, negatives, auc, auc_interval, interval_level, bootstrap (valid resamples),
         threshold, accuracy, sensitivity, specificity, confusion ([[true negative, false positive], [false negative,
-        true positive]]) and problems: one line for each figure that cannot be given, which is then None.
+        true positive]]) and problems: one line for each value that is undefined, which is then None.
 
     Raises:
         FloatingPointError: when a probability is not finite; the message names the sample's case.

@@ -2,8 +2,8 @@
 """Linear probes: how well a cube's modality and scale can be predicted from the frozen encoder's features.
 
 Features of a level are averaged over the cube; a logistic regression on them is trained on cubes of the training cases
-and tested on cubes of other cases. Adversarial learning should lower what the modality probe reads (paper III-B), scale
-classification should raise what the scale probe reads (III-C).
+and tested on cubes of other cases. Adversarial learning should lower the modality probe's accuracy (paper III-B), scale
+classification should raise the scale probe's (III-C).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def measure_features(
         network: with an `encoder`, in evaluation mode, on the device.
         batches: of a `CubeDataset`.
         corruption: (cubes, seeds) → (corrupted, target).
-        device: where to compute.
+        device: for the computation.
 
     Returns:
         By input ("clean", "corrupted") an array (N, C) for each level, and by name ("modality", "scale") labels (N,).
@@ -53,15 +53,15 @@ def measure_features(
 
 
 def draw_evenly(cases: Sequence[str], count: int, seed: int) -> list[int]:
-    """Choose cubes so that every case gives as nearly the same number as its supply allows; the same for the same seed.
+    """Choose cubes as evenly over the cases as their numbers of cubes allow; reproducible by seed.
 
     Args:
         cases: the case of each cube.
-        count: how many to choose at most.
+        count: maximum number of cubes.
         seed: of the choice within each case.
 
     Returns:
-        The chosen positions in `cases`, rising.
+        The chosen positions in `cases`, ascending.
     """
     taken: Counter[str] = Counter()
     turns = []  # (how many its case has given before, place in the random order, position)
@@ -72,11 +72,11 @@ def draw_evenly(cases: Sequence[str], count: int, seed: int) -> list[int]:
 
 
 def describe_probe(train_labels: np.ndarray, test_labels: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
-    """State what a probe's figures must be held against, or why it cannot be run.
+    """Return the baselines of a probe's accuracy, or the reason why it cannot be run.
 
-    The figures are balanced accuracies (mean recall of the classes), because the classes are rarely of one size; always
-    giving the same answer, or guessing, scores 1/K for K classes in the test set. The share of the largest class,
-    `majority`, is what such a constant answer would score in plain accuracy.
+    Accuracies are balanced (mean recall of the classes), because the classes are rarely of equal size; a constant
+    prediction, or a random one, scores 1/K for K classes in the test set. The share of the largest class, `majority`,
+    is the plain accuracy of the best constant prediction.
 
     Args:
         train_labels: classes of the training cubes.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model has learned, on cubes of held-out cases: how well it restores them, and what linear probes read.
+"""Evaluation of pre-training on cubes of held-out cases: restoration errors, and linear probes of the encoder.
 
-Restoration is measured for each kind of corruption alone and for the mix of training, each cube's corruption fixed by
-its seed, and held against two answers that need no network: the corrupted cube itself, and the cube's mean.
+Restoration is measured for each kind of corruption separately and for the training mix, with each cube's corruption
+fixed by its seed, and compared with two baselines without a network: the corrupted cube itself, and the cube's mean.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class RestorationEvaluation:
         weights: file of its plain state dict.
         dataset: cubes of held-out cases.
         training_dataset: cubes of the training cases, for the probes; may be empty.
-        corruptions: by kind; "overall" is the mix of training, which the probes' corrupted input is made with.
+        corruptions: by kind; "overall" is the training mix, also used for the probes' corrupted input.
         modalities: names of the modality labels.
-        output_dir: where the files go.
-        device: where to compute.
+        output_dir: folder for the files.
+        device: for the computation.
         batch_size: cubes at a time.
         num_workers: processes that read cubes.
         probe_cubes: cubes of each of the two splits for the probes, drawn evenly over the cases; 0 runs no probe.
@@ -135,7 +135,7 @@ class RestorationEvaluation:
         return {**report, "levels": levels}
 
     def _write(self, report: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write the report, a row for each case and kind, and the panels; each file beside and renamed."""
+        """Write the report, a row for each case and kind, and the panels; each file atomically."""
         table, measures = [], ("cubes", *MEASURES)
         for (case, modality, kind), part in by(rows, "case", "modality", "kind").items():
             row, summary = {"case": case, "modality": self.classes["modality"][modality], "kind": kind}, summarize(part)
@@ -164,7 +164,7 @@ def cube_cases(dataset: Any) -> list[str]:
 
 
 def table_of(report: Mapping[str, Any]) -> str:
-    """Put the figures of a report into lines for the log."""
+    """Format the results of a report as lines for the log."""
     lines = [
         f"{'corruption':>12} {'restored':>10} {'corrupted':>10} {'constant':>10} {'mean_matched':>10} {'PSNR dB':>8}"
         "  (MSE, mean over cubes)"

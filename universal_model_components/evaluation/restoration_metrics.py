@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How well corrupted cubes are restored, cube by cube, beside two answers that need no network.
+"""Restoration errors of corrupted cubes, compared with two baselines without a network.
 
-These are the corrupted cube itself, and the cube's mean, which is the best constant.
+The baselines are the corrupted cube itself, and the cube's mean, which is the best constant prediction.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ def restore(network: nn.Module, corrupted: Tensor) -> Tensor:
 def measure_cubes(restored: Tensor, corrupted: Tensor, target: Tensor) -> dict[str, list[float]]:
     """Measure every cube: mean squared errors over its voxels, and PSNR for a peak of 1.
 
-    The best constant is told the original's mean, which bent intensities hide from the network; "mean_matched" is the
-    restored cube when it is told the mean too: moved by one number, so that its mean is the original's.
+    The best constant uses the original's mean, which the network cannot recover from non-linearly transformed
+    intensities. For comparison, "mean_matched" is the restored cube shifted by a constant to the original's mean.
 
     Args:
-        restored: the network's answer.
-        corrupted: what the network was given: the answer of doing nothing.
-        target: the original; its mean is the best constant answer.
+        restored: the network's output.
+        corrupted: the network's input.
+        target: the original.
 
     Shape:
         three times (B, C, H, W, D) → for each of `MEASURES` a list of B numbers.
     """
     constant = target.mean(dim=(1, 2, 3, 4), keepdim=True)
     mean_matched = restored - restored.mean(dim=(1, 2, 3, 4), keepdim=True) + constant
-    answers = dict(zip(MEASURES, (restored, corrupted, constant, mean_matched), strict=False))
-    errors = {name: (answer - target).square().flatten(1).mean(dim=1) for name, answer in answers.items()}
+    outputs = dict(zip(MEASURES, (restored, corrupted, constant, mean_matched), strict=False))
+    errors = {name: (output - target).square().flatten(1).mean(dim=1) for name, output in outputs.items()}
     errors["psnr"] = -10 * errors["restored_mse"].clamp_min(LEAST_MSE).log10()
     return {name: values.tolist() for name, values in errors.items()}
 
@@ -56,13 +56,13 @@ def measure_restoration(
     corruptions: Mapping[str, Callable[..., tuple[Tensor, Tensor]]],
     device: torch.device | str = "cpu",
 ) -> list[dict[str, Any]]:
-    """Corrupt and restore every cube in every way.
+    """Corrupt and restore every cube with every kind of corruption.
 
     Args:
         network: a `UniversalModel` in evaluation mode, on the device.
         batches: of a `CubeDataset`.
         corruptions: by kind, (cubes, seeds) → (corrupted, target).
-        device: where to compute.
+        device: for the computation.
 
     Returns:
         One row for each cube and kind: case, modality, scale (labels), kind and `MEASURES`.
@@ -89,8 +89,8 @@ def summarize(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Average rows of `measure_restoration` over the cubes.
 
     Returns:
-        "cubes", `MEASURES`, and "ratio": the restored error over the smaller of the two others; the network has learned
-        something where it is below 1, and None where a constant is already perfect.
+        "cubes", `MEASURES`, and "ratio": the restored error divided by the smaller baseline error; below 1, the network
+        has learned to restore; None where a baseline is already perfect.
     """
     means = {name: float(np.mean([row[name] for row in rows])) for name in MEASURES}
     best = min(means["corrupted_mse"], means["constant_mse"])

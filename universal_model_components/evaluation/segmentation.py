@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluation of segmentations on each scan's own grid, against the label file as it is.
+"""Evaluation of segmentations in each scan's native image space, against the unmodified label file.
 
-A MONAI evaluator segments; its post-processing brings the mask back to the scan's grid and `OriginalLabeld` puts the
-label of the file beside it, so that MONAI's metric handlers and `SegmentationReport` measure the same two masks.
+A MONAI evaluator segments; its post-processing maps the mask back to native image space and `OriginalLabeld` loads the
+label of the file, so that MONAI's metric handlers and `SegmentationReport` measure the same two masks.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ..imaging.scan_files import stem
 from ..imaging.transforms import grid_of
 from ..utils.settings import to_bool
 from ..utils.versions import versions
-from .segmentation_metrics import COUNTS, MEASURES, measure_masks, summarize_masks, telling_cases
+from .segmentation_metrics import COUNTS, MEASURES, measure_masks, representative_cases, summarize_masks
 from .writing import write_evaluation
 
 logger = logging.getLogger(__name__)
@@ -39,15 +39,15 @@ PICTURES = ("best", "median", "worst")
 
 
 class OriginalLabeld(MapTransform):
-    """Replace a label, resampled or not, by the one in its file: own grid, values merged to foreground.
+    """Replace a label, resampled or not, by the one in its file: native image space, values merged to foreground.
 
     Args:
         keys: `MetaTensor`s whose metadata name the file (`filename_or_obj`).
-        label_values: which values are foreground, see `labels.Labels`.
-        allow_missing_keys: pass over keys that are not there.
+        label_values: which values are foreground, see `imaging.labels.Labels`.
+        allow_missing_keys: skip missing keys.
 
     Raises:
-        ScanError: when the file cannot be read, or holds a value that is not expected; one line.
+        ScanError: when the file cannot be read, or contains an unexpected value; one line.
     """
 
     def __init__(self, keys: KeysCollection, label_values: Any = None, allow_missing_keys: bool = False) -> None:
@@ -67,21 +67,21 @@ class OriginalLabeld(MapTransform):
 
 
 class SegmentationReport:
-    """Ignite handler that measures every case and leaves evaluation.csv, evaluation.json and overlays/*.png.
+    """Ignite handler that measures every case and writes evaluation.csv, evaluation.json and overlays/*.png.
 
     Args:
-        output_dir: where the files go; those of an earlier evaluation are replaced.
+        output_dir: folder for the files; those of an earlier evaluation are replaced.
         split: name of the evaluated list, for the report.
         weights: file of the weights, for the report.
-        case_key: key of the case's id in a batch; where it is absent, the image's path is the id.
+        case_key: key of the case's id in a batch; without it, the image's path is the id.
         overlays: draw the best, the median and the worst case.
 
-    `engine.state.output` holds, for each case, "pred" (a mask) and "label" (a mask), `MetaTensor`s (1, H, W, D) on the
-    scan's own grid; `engine.state.batch` the "image" whose metadata name its file.
+    `engine.state.output` holds, for each case, "pred" (a mask) and "label" (a mask), `MetaTensor`s (1, H, W, D) in
+    native image space; `engine.state.batch` the "image" whose metadata name its file.
 
     Raises:
         ValueError: when prediction and label of a case lie on different grids, the prediction has several channels,
-            there is no case at all, or several processes evaluate.
+            there is no case, or several processes evaluate.
         OSError: when a file cannot be written; the message names it.
     """
 
@@ -128,7 +128,7 @@ class SegmentationReport:
     def _finish(self, engine: Engine) -> None:
         if not self.rows:
             raise ValueError(f"no case in {self.split!r}: give another split or datalist")
-        chosen = telling_cases(self.rows) if self.overlays else {}
+        chosen = representative_cases(self.rows) if self.overlays else {}
         origin = {"split": self.split, "weights": self.weights, "versions": versions()}
         pictures = {name: self.rows[place]["case"] for name, place in chosen.items()}
         summary = {**origin, **summarize_masks(self.rows), "pictures": pictures}
@@ -152,7 +152,7 @@ class SegmentationReport:
 
 
 def table_of(summary: Mapping[str, Any]) -> str:
-    """Put a summary into lines for the log."""
+    """Format a summary as lines for the log."""
     lines = [f"{'measure':>12} {'mean':>9} {'sd':>9} {'median':>9} {'minimum':>9} {'maximum':>9} {'cases':>6}"]
     for name in MEASURES:
         figures = [summary[name][key] for key in ("mean", "sd", "median", "minimum", "maximum")]

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How well one mask matches another, case by case, and over all cases; by MONAI's measures.
+"""Agreement of two masks, for each case and over all cases, by MONAI's metrics.
 
-"IoU" means different things in the literature, so three are given: of the foreground, averaged over cases (`iou`, the
-key figure); the mean of foreground and background (`mean_iou`); of the foreground, over the voxels of all cases
-together (`pooled_iou`), where large structures count more. A figure that is not defined for a case is missing there,
-with the reason, and enters no mean.
+"IoU" means different things in the literature, so three are computed: of the foreground, averaged over cases (`iou`,
+the key metric); the mean of foreground and background (`mean_iou`); of the foreground, over the voxels of all cases
+together (`pooled_iou`), where large structures count more. A metric that is undefined for a case is None there, with
+the reason, and is excluded from the means.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def measure_masks(prediction: Tensor, reference: Tensor, spacing: Sequence[float
     Returns:
         `MEASURES` (None where not defined), `COUNTS`, `reference_ml` and `predicted_ml`, and `reason`: why a measure is
         None, or "". An empty reference leaves every measure undefined, an empty prediction only the distance: its IoU
-        and Dice are 0, and count. `hd95_mm` is the larger of the two directed 95th percentiles, in mm.
+        and Dice are 0, and are included. `hd95_mm` is the larger of the two directed 95th percentiles, in mm.
 
     Shape:
         both (H, W, D), any type.
@@ -83,8 +83,8 @@ def summarize_masks(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return summary
 
 
-def telling_cases(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Choose the rows to look at: "best", "median" and "worst" by IoU, fewer where there are fewer cases with one."""
+def representative_cases(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Choose the rows to show: "best", "median" and "worst" by IoU, fewer when fewer cases have one."""
     order = sorted((i for i, row in enumerate(rows) if row["iou"] is not None), key=lambda i: -rows[i]["iou"])
     if not order:
         return {}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report of a store of cubes: Table I for what was prepared, intensities before and after, what was left out.
+"""The report of a store of cubes: Table I of the prepared scans, intensities before and after, skipped scans.
 
-Everything on it comes from `store.json` and from the attributes of the cases' files: no scan and no cube is read.
+Everything comes from `store.json` and from the attributes of the cases' files: no scan and no cube is read.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HISTOGRAMS = {
     "histogram",
     "histogram_range",
     "histogram_normalized",
-}  # of a case; a store of an older version lacks some
+}  # of a case; stores of older versions lack some
 _LEAD = (
     "What the cubes of this store were made of, and how. Each set has a line for this store, and below it, for a "
     "set of the paper, that of Table I of <em>Universal Model for 3D Medical Image Analysis</em>."
@@ -38,7 +38,7 @@ _LEAD = (
 
 
 def write_store_report(cube_store: str | Path) -> Path:
-    """Write `report.html` into a store that was filled.
+    """Write `report.html` into a finished store.
 
     Returns:
         The file.
@@ -73,9 +73,9 @@ def write_store_report(cube_store: str | Path) -> Path:
 
 def _facts(cases: Sequence[Mapping[str, Any]], problems: Sequence[str]) -> str:
     cubes = sum(sum(case["counts"]) for case in cases)
-    airy = sum(int(case.get("airy", 0)) for case in cases)
+    background = sum(int(case.get("mostly_background", 0)) for case in cases)
     pairs = [("scans", f"{len(cases):,}"), ("cubes", f"{cubes:,}"), ("left out", len(problems))]
-    return html.facts([*pairs, ("cubes almost all air", f"{airy:,}")])
+    return html.facts([*pairs, ("mostly background cubes", f"{background:,}")])
 
 
 def _by_set(cases: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
@@ -88,7 +88,7 @@ def _sides(values: Sequence[Any], digits: int = 0) -> str:
 
 
 def _median(cases: Sequence[Mapping[str, Any]], key: str) -> list[float] | None:
-    """Median by axis over the cases, slices first; None where no case has it."""
+    """Median along each axis over the cases, slices first; None when no case has it."""
     found = [case[key] for case in cases if key in case]
     return np.median(found, axis=0)[::-1].tolist() if found else None
 

@@ -10,9 +10,9 @@ class Row(NamedTuple):
     """One set.
 
     Args:
-        cases: volumes that were used.
-        modality: as the paper words it.
-        organ: as the paper words it.
+        cases: number of volumes.
+        modality: as in the paper.
+        organ: as in the paper.
         shape: median, voxels, slices first; for BraTS2018 after a crop to the body.
         spacing: median, mm, slices first.
         cubes: small, medium, large.

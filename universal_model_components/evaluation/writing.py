@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two files that every evaluation leaves: evaluation.csv, one row for each thing measured, and evaluation.json."""
+"""The two files that every evaluation writes: evaluation.csv, one row per measured item, and evaluation.json."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def write_evaluation(
     """Write a table and a summary.
 
     Args:
-        folder: where evaluation.csv and evaluation.json go.
-        columns: of the table, in their order.
-        rows: by column; an absent value and None are left empty.
-        summary: what evaluation.json holds, in this order.
+        folder: for evaluation.csv and evaluation.json.
+        columns: of the table, in order.
+        rows: by column; missing values and None are left empty.
+        summary: content of evaluation.json, in this order.
 
     Raises:
         ValueError: when a row has another column, or a number of the summary is not finite; nothing is written.
-        OSError: when a file cannot be written; what was there before is kept.
+        OSError: when a file cannot be written; an existing file is kept.
     """
     text = io.StringIO()
     table = csv.DictWriter(text, columns, lineterminator="\n")

@@ -29,13 +29,13 @@ logger = logging.getLogger(__name__)
 class CandidateVoxelsd(MapTransform):
     """Turn candidates into voxels of their normalized scan.
 
-    A sample without candidates, such as a server's, stays as it is. The answers lie on no grid, so the scan's metadata
-    lose `spatial_shape`, which MONAI Label would resize them to.
+    A sample without candidates, such as a server's, is left unchanged. Predictions for candidates are not images, so
+    `spatial_shape` is removed from the scan's metadata: MONAI Label would resize the predictions to it.
 
     Args:
         keys: of lists of [x, y, z, …], mm, LPS; they become int64 tensors (N, 3).
         reference: key of the scan that `NormalizeScand` made.
-        position_key: where the positions themselves are put, a float64 tensor (N, 3).
+        position_key: key for the positions themselves, a float64 tensor (N, 3).
 
     Raises:
         ScanError: when a candidate lies outside the scan.
@@ -65,9 +65,10 @@ class CandidateVoxelsd(MapTransform):
 
 
 class CenterPatchd(MapTransform):
-    """Cut the cube in the middle of a scan; what it has beyond the scan is 0.
+    """Crop a cube at the center of a scan, padded with zeros where it extends beyond the scan.
 
-    The cube's metadata have no `spatial_shape`: it is no longer the file's, and MONAI Label would resize answers to it.
+    `spatial_shape` is removed from the cube's metadata: it describes the file, and MONAI Label would resize the
+    predictions to it.
 
     Args:
         keys: of tensors (C, H, W, D), which become (C, *patch_size).
@@ -97,7 +98,7 @@ class CenterPatchd(MapTransform):
 class CandidateInferer(Inferer):
     """Call a network on the cubes around a scan's candidates, as `SlidingWindowInferer` does on its windows.
 
-    Without candidates it is called on the cube in the middle: a server knows none, but may be sent their cubes.
+    Without candidates it is called on the cube at the center: a server has none, but may be sent crops around them.
 
     Args:
         roi_size: voxels of a cube.
@@ -120,9 +121,9 @@ class CandidateInferer(Inferer):
         Args:
             inputs: one normalized scan.
             network: cubes → logits.
-            args: handed to the network.
-            centers: voxels of the candidates; None for the one cube in the middle.
-            kwargs: handed to the network.
+            args: passed to the network.
+            centers: voxels of the candidates; None for one cube at the center.
+            kwargs: passed to the network.
 
         Shape:
             inputs (1, C, H, W, D), centers (1, N, 3) → (1, classes, N), without centers (1, classes).

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The encoder alone, with pre-trained weights, for a model of one's own."""
+"""The encoder alone, with pre-trained weights, for custom models."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..weights.provenance import BATCH_STATISTICS
 
 
 def encoder(weights: str | Path | None = None, in_channels: int = 1, features: Sequence[int] | None = None) -> Encoder:
-    """Return the encoder alone, for a model of one's own: called with images it returns its levels, finest first.
+    """Return the encoder alone, for custom models: called with images, it returns its levels, finest first.
 
     Args:
         weights: file of `weights.load_pretrained`, which sets the width and the kind of normalization; None starts from

@@ -24,8 +24,8 @@ POOLING = "mean over the voxels of a window, then over windows"
 class PooledFeatures:
     """Ignite handler that adds each level's features, averaged over the scan, to an evaluator's output.
 
-    The features of a window are averaged over its voxels, and those of all windows averaged, each counting the same:
-    the middle of a scan, where windows overlap, counts a little more than its rim. Batches are of one scan.
+    Features are averaged over the voxels of each window, then over windows with equal weight: the center of a scan,
+    where windows overlap, counts a little more than its border. Each batch holds one scan.
 
     Args:
         encoder: of the network that the evaluator's inferer calls, window by window.
@@ -56,18 +56,18 @@ class PooledFeatures:
 
 
 class SaveFeaturesd(MapTransform):
-    """Save pooled features of a scan as `<name>_features.npz`, with where they are from, beside its restored volume.
+    """Save pooled features of a scan as `<name>_features.npz`, with their origin, beside its restored volume.
 
     Args:
         keys: of the features, tensors (C,), which are also their names in the file.
         meta_key: key of a `MetaTensor` of the same scan, whose metadata names the file.
         output_dir: folder to write into; sub-folders are kept.
         data_root_dir: folder that the scans' sub-folders are relative to.
-        modality_key: key of the scan's modality; a sample without it, such as a server's, is passed on unwritten.
-        allow_missing_keys: pass over keys that are not there.
+        modality_key: key of the scan's modality; for a sample without it, such as a server's, nothing is written.
+        allow_missing_keys: skip missing keys.
 
     Raises:
-        OSError: when the file cannot be written; what was there before is kept.
+        OSError: when the file cannot be written; an existing file is kept.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class SaveFeaturesd(MapTransform):
         self.layout = FolderLayout(output_dir, "features", ".npz", makedirs=True, data_root_dir=data_root_dir)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Write the file and return the data as they came."""
+        """Write the file and return the data unchanged."""
         result = dict(data)
         if self.modality_key not in result:
             return result

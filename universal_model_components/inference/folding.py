@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The U-Net with less arithmetic, for inference: linear layers that follow one another become one layer.
+"""The U-Net with less arithmetic, for inference: consecutive linear layers are merged into one.
 
 - A batch norm, in evaluation mode, is an affine map: it is folded into the convolution before it.
 - Between a transposed convolution (2³, stride 2) and the 3³ convolution after it there is no activation: together they
   are one transposed convolution (4³, stride 2), with 8 multiply-adds for each voxel, input and output channel in place
-  of 27. The skip connection gets a convolution of its own, because a sum over concatenated channels is a sum of sums.
+  of 27. The skip connection gets a separate convolution, because a sum over concatenated channels is a sum of sums.
   At the default width this removes a third of the network's multiply-adds.
 
 The results compute the same function up to rounding. They are copies; the network itself is left alone.
@@ -25,7 +25,7 @@ from ..method.unet import ConvBlock, UpBlock
 def fold_normalization(network: nn.Module) -> nn.Module:
     """Copy a network, in evaluation mode, with every `ConvBlock`'s batch norms folded into its convolutions.
 
-    A norm that uses the batch's own statistics (`batch_statistics`) is no fixed map, and stays.
+    A norm that uses the batch's own statistics (`batch_statistics`) is not a fixed map and is kept.
     """
     folded = copy.deepcopy(network).eval().requires_grad_(False)
     for block in folded.modules():
@@ -52,8 +52,8 @@ def merge_upsampling(network: nn.Module) -> nn.Module:
 class MergedUpBlock(nn.Module):
     """What an `UpBlock` computes, with its transposed convolution and the convolution after it in one.
 
-    The bias of the transposed convolution reaches fewer of the second convolution's taps at the rim of the cube than
-    inside it, so what it adds is a map; it is computed once for each shape.
+    At the border of the cube, zero padding hides the bias of the transposed convolution from some of the second
+    convolution's taps, so its contribution is a map, not a constant; it is computed once for each shape.
 
     Args:
         block: with its batch norms, or with them folded.
@@ -65,7 +65,7 @@ class MergedUpBlock(nn.Module):
     kernel: Tensor  # (in, out, 4, 4, 4)
     skip_kernel: Tensor
     bias: Tensor
-    rim_kernel: Tensor
+    bias_kernel: Tensor
 
     def __init__(self, block: UpBlock) -> None:
         super().__init__()
@@ -73,26 +73,26 @@ class MergedUpBlock(nn.Module):
         from_up, from_skip = conv.weight[:, :channels], conv.weight[:, channels:]
         # the two kernels convolved with each other; PyTorch's convolutions correlate, hence the flip
         kernel = conv_transpose3d(block.up.weight, from_up.flip(2, 3, 4).transpose(0, 1))
-        rim_kernel = torch.einsum("omijk,m->oijk", from_up, block.up.bias)[:, None]
-        kernels = {"kernel": kernel, "skip_kernel": from_skip, "bias": conv.bias, "rim_kernel": rim_kernel}
+        bias_kernel = torch.einsum("omijk,m->oijk", from_up, block.up.bias)[:, None]
+        kernels = {"kernel": kernel, "skip_kernel": from_skip, "bias": conv.bias, "bias_kernel": bias_kernel}
         for name, tensor in kernels.items():
             self.register_buffer(name, torch.as_tensor(tensor).detach().clone())
         self.norm1, self.conv2, self.norm2 = block.block.norm1, block.block.conv2, block.block.norm2
         self.activation = block.block.activation
-        self.rims: dict[tuple, Tensor] = {}
+        self.bias_maps: dict[tuple, Tensor] = {}
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """Upsample `x` and merge it with `skip`."""
         merged = conv3d(skip, self.skip_kernel, self.bias, padding=1)
         merged += conv_transpose3d(x, self.kernel, stride=2, padding=1)
-        merged += self._rim(skip)
+        merged += self._bias_map(skip)
         merged = self.activation(self.norm1(merged))
         return self.activation(self.norm2(self.conv2(merged)))
 
-    def _rim(self, skip: Tensor) -> Tensor:
+    def _bias_map(self, skip: Tensor) -> Tensor:
         key = (*skip.shape[2:], skip.device, skip.dtype)
-        if key not in self.rims:
-            rim = conv3d(skip.new_ones(1, 1, *skip.shape[2:]), self.rim_kernel, padding=1)
+        if key not in self.bias_maps:
+            bias = conv3d(skip.new_ones(1, 1, *skip.shape[2:]), self.bias_kernel, padding=1)
             last = skip.is_contiguous(memory_format=torch.channels_last_3d)
-            self.rims = {key: rim.contiguous(memory_format=torch.channels_last_3d) if last else rim}
-        return self.rims[key]
+            self.bias_maps = {key: bias.contiguous(memory_format=torch.channels_last_3d) if last else bias}
+        return self.bias_maps[key]

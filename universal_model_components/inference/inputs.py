@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which scans inference reads: those of a datalist or of a folder, with their modality, or with their candidates."""
+"""The scans that inference reads: from a datalist or a folder, with their modality or their candidates."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ def list_scans(
     """List the scans for inference.
 
     Args:
-        dataset_dir: folder of scans, searched through; also what a datalist's paths are relative to.
+        dataset_dir: folder of scans, searched recursively; also what a datalist's paths are relative to.
         datalist: MONAI datalist in JSON; None lists the folder.
-        split: list of the datalist, whose files must be there; None takes all lists, unchecked.
-        modalities: that may occur, and sub-folders to look into; None for a task, whose scans are of one.
-        modality: what every scan is, in whatever folder; None takes it from the sub-folder, or from the datalist.
+        split: list of the datalist, whose files must exist; None takes all lists, unchecked.
+        modalities: allowed modalities, and the sub-folders to search; None for a task, whose scans have one modality.
+        modality: of every scan, in any folder; None takes it from the sub-folder or the datalist.
 
     Returns:
         Dicts with keys image (path), case (id in the datalist, or path in the folder without suffix) and, with
         `modalities`, modality.
 
     Raises:
-        ValueError: when there is no scan, the datalist cannot be read, a modality is unknown, or two scans would write
-            one result.
+        ValueError: when there is no scan, the datalist cannot be read, a modality is unknown, or two scans would be
+            written to one file.
     """
     root, datalist, modality = Path(dataset_dir), to_optional(datalist), to_optional(modality)
     if datalist is not None:
@@ -91,7 +91,7 @@ def list_candidates(
     split: str = "test",
     strict: bool | str = False,
 ) -> list[dict[str, Any]]:
-    """List scans with their candidates, a scan once.
+    """List scans with their candidates, each scan once.
 
     Args:
         dataset_dir: a folder of scans, at any depth, or one scan; a scan's name is its series. Also what a datalist's
@@ -99,7 +99,7 @@ def list_candidates(
         candidates: CSV as LUNA16's, classes not needed; None looks for `candidates.csv` in `dataset_dir`.
         datalist: JSON whose entries have `candidates`, instead of the two above; None for none.
         split: list of the datalist.
-        strict: a series of the CSV that has no scan is an error; otherwise it is named in the log, and left out.
+        strict: a series of the CSV without a scan is an error; otherwise it is logged and skipped.
 
     Returns:
         Dicts with keys image, case, seriesuid and candidates (each [x, y, z, …], mm, LPS).

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A network that is an ONNX file: what `inference_onnx.json` puts in the place of PyTorch's."""
+"""A network in an ONNX file, which `inference_onnx.json` uses in place of the PyTorch network."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 
 class OnnxNetwork(nn.Module):
-    """Call ONNX Runtime as if it were a network of one input and one output.
+    """Wrap ONNX Runtime as a network with one input and one output.
 
     Args:
         file: written by `python -m monai.bundle onnx_export`, with a dynamic batch; see the bundle's README.
-        device: of the tensors; a CUDA device also asks ONNX Runtime for CUDA, which only its GPU build has.
+        device: of the tensors; a CUDA device also requests CUDA from ONNX Runtime, which only its GPU build has.
 
     Shape:
         (B, C, H, W, D) → what the exported network returns for it.
@@ -44,13 +44,13 @@ class OnnxNetwork(nn.Module):
         self.file, (self.input,) = str(file), self.session.get_inputs()
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return the network's answer, on the image's device."""
-        sides = list(zip(self.input.shape, image.shape, strict=True))  # what is not a number was exported as dynamic
+        """Return the network's output, on the image's device."""
+        sides = list(zip(self.input.shape, image.shape, strict=True))  # a dynamic side is not a number
         if any(isinstance(exported, int) and exported != given for exported, given in sides):
             raise ValueError(
                 f"onnx_file: {self.file} was exported for {self.input.shape}, got {list(image.shape)}: export it again "
                 "with this patch_size and a dynamic batch"
             )
         voxels = image.detach().as_subclass(Tensor).float().cpu().contiguous().numpy()
-        (answer,) = self.session.run(None, {self.input.name: voxels})
-        return torch.from_numpy(answer).to(image.device)
+        (output,) = self.session.run(None, {self.input.name: voxels})
+        return torch.from_numpy(output).to(image.device)

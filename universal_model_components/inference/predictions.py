@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The CSV file that inference leaves of a classification: LUNA16's submission, or a row a subject."""
+"""The CSV file that inference of a classification writes: a LUNA16 submission, or one row per subject."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from ..utils.files import write_atomically
 
 
 class SavePredictionsd(MapTransform):
-    """Add a scan's probabilities to a CSV file, which is whole after each scan: written beside and renamed.
+    """Add a scan's probabilities to a CSV file, which is rewritten atomically after each scan.
 
-    With candidates it is a submission to LUNA16: seriesuid, coordX, coordY, coordZ, probability. Without, a row a scan:
-    subject, probability. A sample without a name, such as a server's, is passed on and nothing is written.
+    With candidates it is a LUNA16 submission: seriesuid, coordX, coordY, coordZ, probability. Without, one row per
+    scan: subject, probability. For a sample without a name, such as a server's, nothing is written.
 
     Args:
         keys: of probabilities, (2, N) for N candidates or (2,) for a scan; the positive class is the second.
@@ -31,7 +31,7 @@ class SavePredictionsd(MapTransform):
         name_key: of the series or subject.
 
     Raises:
-        OSError: when the file cannot be written; what was there before is kept.
+        OSError: when the file cannot be written; an existing file is kept.
         FloatingPointError: when a probability is not finite.
     """
 
@@ -43,7 +43,7 @@ class SavePredictionsd(MapTransform):
         self.parts = [",".join([*COLUMNS, "probability"] if position_key else ["subject", "probability"]) + "\n"]
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Write, and return the data as they came."""
+        """Write, and return the data unchanged."""
         result = dict(data)
         if self.name_key not in result:
             return result

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The run of every inference.json: scan after scan, one that cannot be used is named and skipped, the others go on."""
+"""The run of every inference.json: one scan at a time; unusable scans are reported and skipped, the others continue."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ logger = logging.getLogger(__name__)
 
 
 class ScanLoader:
-    """Batches of one scan each; a scan that cannot be used is named, kept in `problems`, and passed over.
+    """Batches of one scan each; an unusable scan is skipped, and its error message is kept in `problems`.
 
     Args:
-        dataset: MONAI dataset whose transform reads the scan; a `ScanError` in it is a problem of that scan alone.
+        dataset: MONAI dataset whose transform reads the scan; a `ScanError` in it affects that scan only.
         num_workers: processes that read ahead.
     """
 
@@ -49,7 +49,7 @@ class ScanLoader:
 
 
 class _Attempts:
-    """A dataset whose items are those of another, or the message of the `ScanError` that stood in the way."""
+    """A dataset with the items of another, or the message of a `ScanError` in place of an item."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
@@ -80,20 +80,20 @@ def run_inference(
     done: str = "restored",
     recipe: Mapping[str, Any] | None = None,
 ) -> None:
-    """Restore, or whatever the evaluator does, every scan; the whole of an inference.json.
+    """Run an evaluator on every scan; the entry point of every inference.json.
 
     Args:
-        evaluator: restores and writes; its handlers load the weights.
+        evaluator: predicts and writes; its handlers load the weights.
         loader: of the evaluator.
-        network: what the weights are for.
-        weights: file of a plain state dict; None when the network has its own, as an ONNX file has.
-        strict: exit non-zero when any scan was skipped (after the others were done).
-        done: what has happened to a scan then, for the last line.
+        network: that the weights are loaded into.
+        weights: file of a plain state dict; None when the network includes them, as an ONNX file does.
+        strict: exit non-zero when any scan was skipped (after all others are processed).
+        done: past participle for the last line, such as "segmented".
         recipe: how scans are prepared, see `weights.check_weights`.
 
     Raises:
         OSError: when the weights are missing, or a file cannot be written.
-        ValueError: when settings or weights are wrong, no scan was good, or one was not and `strict` is true.
+        ValueError: when settings or weights are wrong, all scans were skipped, or any was and `strict` is true.
     """
     strict = to_bool(strict, "strict")
     if to_optional(weights) is not None:
@@ -107,4 +107,4 @@ def run_inference(
     )
     if skipped == scans or (strict and skipped):
         why = "strict is true" if skipped < scans else "none is left"
-        raise ValueError(f"{skipped} of {scans} scans skipped, listed above, and {why}: mend them")
+        raise ValueError(f"{skipped} of {scans} scans skipped, listed above, and {why}: fix or remove them")

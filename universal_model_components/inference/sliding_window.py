@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MONAI's sliding window with a network made ready for inference: the same windows and blending, less time.
+"""MONAI's sliding window with a network optimized for inference: the same windows and blending in less time.
 
-Batch norms and up-convolutions are folded into the convolutions beside them (`folding`), memory is laid out
-channels-last, which is what CPU convolutions want, and, if asked for, PyTorch compiles the rest. The network that is
-handed in stays as it is, so that `network_def` can be exported, or loaded into, at any time.
-`benchmarks/sliding_window.py` says what each part brings.
+Batch norms and up-convolutions are folded into adjacent convolutions (`folding`), the memory format is channels-last,
+which is faster for CPU convolutions, and PyTorch optionally compiles the rest. The given network is not modified, so
+`network_def` can be exported, or weights loaded into it, at any time. `benchmarks/sliding_window.py` measures each
+part's speedup.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ logger = logging.getLogger(__name__)
 
 
 class FastSlidingWindowInferer(SlidingWindowInferer):
-    """`SlidingWindowInferer` that calls a prepared copy of the network, kept for as long as the weights are the same.
+    """`SlidingWindowInferer` that calls an optimized copy of the network, which is kept until the weights change.
 
-    A network in training mode, one with forward hooks, a scripted one and one without a `ConvBlock` are called as they
-    are, and so is any where gradients are on.
+    A network in training mode, with forward hooks, scripted or without a `ConvBlock` is called unmodified, and so is
+    any network while gradients are enabled.
 
     Args:
         roi_size: as MONAI's.
-        sw_batch_size: windows at a time; with one, PyTorch leaves its fast convolutions aside on many layers.
+        sw_batch_size: windows at a time; with one, PyTorch does not use its fast convolutions in many layers.
         fold: fold batch norms into convolutions.
         merge: merge each transposed convolution with the convolution after it.
-        channels_last: lay memory out channels-last.
-        compile: also compile the copy (`torch.compile`, weights frozen): a minute or so for a set of weights, and a C++
-            compiler on a CPU. For many scans.
+        channels_last: use the channels-last memory format.
+        compile: also compile the copy (`torch.compile`, weights frozen): takes about a minute for each set of weights,
+            and requires a C++ compiler on a CPU. Worthwhile for many scans.
         kwargs: all other arguments of MONAI's `SlidingWindowInferer`.
     """
 
@@ -62,7 +62,7 @@ class FastSlidingWindowInferer(SlidingWindowInferer):
         return super().__call__(inputs, self.prepare(network), *args, **kwargs)
 
     def prepare(self, network: Callable) -> Callable:
-        """Return what is called in place of the network: a copy that answers the same."""
+        """Return what is called in place of the network: a copy with the same outputs, up to rounding."""
         if not isinstance(network, nn.Module) or not _can_be_prepared(network):
             return network
         state = network.state_dict()
@@ -77,12 +77,12 @@ class FastSlidingWindowInferer(SlidingWindowInferer):
             made = made.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         if not self.compile:
             return made
-        logger.info("compiling the network for inference: a minute or so, once")
+        logger.info("compiling the network for inference: about a minute, once")
         return _FullBatches(torch.compile(made, dynamic=False, options={"freezing": True}), self.sw_batch_size)
 
 
 class _FullBatches:
-    """Fill the last batch of a volume up with zeros: for another shape everything would be compiled again."""
+    """Pad the last batch of a volume with zeros: another batch size would trigger a recompilation."""
 
     def __init__(self, function: Callable, size: int) -> None:
         self.function, self.size = function, size

@@ -2,7 +2,7 @@
 """Cases of a target task: read from a datalist and checked, fewer of them for label fractions, cached, and seeded.
 
 What a case looks like after its random transforms is a function of one seed, which the sampler hands out with the
-index: a run that was killed goes on with the same cubes, on any number of workers and ranks.
+index: an interrupted run resumes with the same cubes, on any number of workers and ranks.
 """
 
 from __future__ import annotations

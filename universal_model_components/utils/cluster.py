@@ -87,7 +87,7 @@ def run_on_cluster(
             if isinstance(error, KilledWorker):
                 yield lost(call, "its worker died, and so did those that tried again: out of memory?")
             elif future.status == "cancelled":
-                raise ChildProcessError(f"scheduler: lost the connection to {address} ({error}): run again to go on")
+                raise ChildProcessError(f"scheduler: lost the connection to {address} ({error}): run again to resume")
             elif isinstance(error, BaseException):
                 raise error
             else:

@@ -24,13 +24,13 @@ LEVEL = re.compile(r"encoder\.levels\.(\d+)\.conv2\.weight")
 
 
 def encoder_features(state: Mapping[str, Tensor]) -> list[int]:
-    """Return the width of each of the encoder's levels, as the names and shapes of its tensors tell it."""
+    """Infer the width of each encoder level from the names and shapes of its tensors."""
     widths = {int(match[1]): tensor.shape[0] for name, tensor in state.items() if (match := LEVEL.fullmatch(name))}
     return [widths[depth] for depth in sorted(widths)]
 
 
 def is_original(state: Mapping[str, Tensor]) -> bool:
-    """Tell whether these are the names of the original checkpoints."""
+    """Return whether these are the names of the original checkpoints."""
     return any(name.startswith("down_tr64.ops.") for name in state)
 
 

@@ -28,7 +28,7 @@ class Part:
         other_shape: tensors that the file has in another shape; they are not loaded.
         unexpected: tensors that only the file has.
         reshaped: loaded tensors whose one input channel was spread over several.
-        new: tensors of heads that are meant to start anew.
+        new: tensors of heads that start from random weights on purpose.
         values_loaded: values in the loaded tensors.
         values: values in the part, new heads left out.
         first: the first tensor that is missing or misshapen, with its shapes.
@@ -86,7 +86,7 @@ def match_state(
         own: the network's state dict.
         given: the file's.
         source: name of the file, for the report.
-        new_heads: names, up to a dot, of what is left as it is: "classifier", "decoder.head".
+        new_heads: prefixes of the tensors that are not loaded: "classifier", "decoder.head".
 
     Returns:
         The tensors to load, by the network's names and in its shapes, and the report.
@@ -146,8 +146,8 @@ def least_shares(coverage: Coverage, minimum: float | Mapping[str, float]) -> di
 def fit(tensor: Tensor, shape: torch.Size) -> Tensor | None:
     """Return a tensor in a network's shape, or None when it is another layer's.
 
-    A convolution that reads one channel serves n: its weights are repeated and divided by n, so that n equal channels
-    are answered as the one was.
+    A convolution with one input channel fits n channels: its weights are repeated and divided by n, so that n equal
+    channels give the same output as one.
 
     Shape:
         (O, 1, …) → (O, n, …); any → the same.
