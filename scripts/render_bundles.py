@@ -38,24 +38,16 @@ USER_KEYS = (  # the order of the keys that users set, in every config: they com
     *("cubes_per_volume", "set_factor", "air_threshold", "air_share", "air_tries", "antialias", "validation_fraction"),
     *("label_values", "label_noise", "label_fraction", "augmentation", "cubes_per_case", "foreground_share"),
     *("cache_rate", "epoch_of", "validation_negatives", "alpha", "beta"),
+    *("unchanged_weight", "reversal"),
     *("accumulation_steps", "gradient_clip", "warmup_steps", "reduce_on_plateau", "schedule", "schedule_shares"),
     *("freeze_normalization", "overlap", "threshold", "largest_component", "early_stopping_patience"),
-    *(
-        "checkpoint_interval",
-        "image_interval",
-        "panel_interval",
-        "resume",
-        "amp",
-        "amp_dtype",
-        "channels_last",
-        "compile",
-        "strict",
-        "plan",
-    ),
+    *("checkpoint_interval", "image_interval", "panel_interval", "alarm_patience"),
+    *("probe_interval", "probe_patience", "probe_data"),
+    *("resume", "amp", "amp_dtype", "channels_last", "compile", "strict", "plan"),
     *("rank", "world_size"),
 )
 LAST = (  # after whatever an overlay adds
-    *("train", "early_stop", "alarm", "recorder", "provenance", "best_model", "validate"),
+    *("train", "early_stop", "alarm", "validation_alarm", "probe", "recorder", "provenance", "best_model", "validate"),
     *("initialize", "run", "finalize"),
 )
 

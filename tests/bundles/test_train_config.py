@@ -12,6 +12,8 @@ import subprocess
 import sys
 import time
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigWorkflow
@@ -110,6 +112,32 @@ def check_provenance(folder, cube_store, rows):
     assert provenance["metrics"]["val_restoration"] == pytest.approx(best["val_restoration"])
 
 
+def labeled_scans(folder):
+    """A datalist of two training and two validation scans with masks, as the live probe reads it."""
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    lists: dict[str, list] = {"training": [], "validation": []}
+    for number in range(4):
+        mask = np.zeros((20, 18, 16), np.uint8)
+        mask[4:12, 5:11, 3:9] = 1
+        for name, voxels in (("image", random.random(mask.shape) + mask), ("label", mask)):
+            nib.save(nib.Nifti1Image(voxels.astype(np.float32), np.eye(4)), folder / f"{name}_{number}.nii.gz")
+        entry = {"image": f"image_{number}.nii.gz", "label": f"label_{number}.nii.gz"}
+        lists["training" if number < 2 else "validation"].append(entry)
+    (folder / "datalist.json").write_text(json.dumps(lists))
+    return {"datalist": str(folder / "datalist.json"), "dataset_dir": str(folder), "modality": "mri"}
+
+
+def test_validations_say_what_is_to_beat_and_name_what_does_not_learn(bundles, cube_store, tmp_path):
+    still = ["--learning_rate", "{'unet': 0.0, 'scale_classifier': 0.0, 'discriminator': 1.0e-9}"]
+    result = run(bundles, cube_store, tmp_path, "--epochs", "2", "--alarm_patience", "2", *still)
+    row = losses(tmp_path)[-1]
+    assert 0 < row["val_constant"] < row["val_restoration"]
+    said = f"restoration {row['val_restoration']:.4f}; corrupted input {row['val_corrupted']:.4f}, best constant"
+    assert said in result.stdout + result.stderr
+    assert "no better than the best constant for each cube" in result.stdout + result.stderr
+
+
 def test_modern_recipe_and_switches_given_as_strings(bundles, cube_store, tmp_path):
     options = ["--epochs", "1", "--mial", "false", "--scale_classifier", "false", "--resume", "true"]
     result = run(bundles, cube_store, tmp_path, *options, configs=("train.json", "modern.json"))
@@ -126,6 +154,9 @@ def test_one_modality_alone(bundles, cube_store, tmp_path):
 def test_a_run_killed_twice_ends_like_one_never_killed(bundles, cube_store, tmp_path):
     options = ["--epochs", "4", "--checkpoint_interval", "2", "--early_stopping_patience", "5", "--resume", "true"]
     options += ["--warmup_steps", "9", "--num_workers", "1", "--val_interval", "2", "--plateau::patience", "0"]
+    options += ["--corruption::mask", "0.6", "--corruption::mask_side", "4", "--unchanged_weight", "0.1"]
+    options += ["--reversal", "0.1", "--probe_interval", "2", "--probe_patience", "9"]
+    options += ["--probe_data", str(labeled_scans(tmp_path / "labeled"))]
     run(bundles, cube_store, tmp_path / "whole", *options)
     killed = tmp_path / "killed"
     checkpoint = killed / "models" / "checkpoint.pt"
@@ -149,6 +180,7 @@ def test_a_run_killed_twice_ends_like_one_never_killed(bundles, cube_store, tmp_
     assert str(losses(killed)) == str(
         losses(tmp_path / "whole")
     )  # as text: nan, where nothing was validated, equals nan
+    assert all(0 < losses(killed)[-1][name] <= 1 for name in ("probe_auc", "probe_auc_untrained"))
     first, second = model(killed), model(tmp_path / "whole")
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -209,6 +241,8 @@ def test_mistakes_are_named(bundles, cube_store, tmp_path, options, message):
     ("options", "message"),
     [
         [["--modalities", "['ct', 'pet']"], "no case of 'pet'"],
+        [["--probe_interval", "1"], "probe_interval: a probe needs labeled scans"],
+        [["--unchanged_weight", "2"], "unchanged_weight: 2 is not within 0 and 1"],
         [["--cube_store", "/nowhere"], "cube_store: no store.json in /nowhere"],
         [["--val_interval", "3"], "train: val_interval 3 is more than the 1 epochs"],
     ],

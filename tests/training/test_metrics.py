@@ -2,10 +2,18 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from trainers import WIDTH, make_evaluator
 
 from universal_model_components.method.models import UniversalModel
-from universal_model_components.training.metrics import at_least_as_good, lower_is_better, read_metric
+from universal_model_components.training.metrics import (
+    at_least_as_good,
+    constant_error,
+    count_predicted,
+    input_and_target,
+    lower_is_better,
+    read_metric,
+)
 
 
 @pytest.mark.parametrize(("current", "best", "better"), [(0.4, 0.5, False), (0.5, 0.5, True), (0.6, 0.5, True)])
@@ -18,3 +26,20 @@ def test_a_metric_of_a_validator_is_read():
     validator = make_evaluator(UniversalModel(features=WIDTH, outputs="all"))
     validator.run(1)
     assert read_metric("val_restoration")(validator) == validator.state.metrics["val_restoration"]
+
+
+def test_the_best_constant_is_each_cube_s_own_mean(generator):
+    cubes = torch.rand(3, 1, 4, 4, 4, generator=generator) + torch.tensor([0.0, 5.0, 9.0]).view(3, 1, 1, 1, 1)
+    by_hand = sum(float(((cube - cube.mean()) ** 2).mean()) for cube in cubes) / 3
+    assert float(constant_error(torch.zeros_like(cubes), cubes)) == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_predicted_classes_are_counted():
+    logits = torch.tensor([[2.0, 1.0, 0.0], [3.0, 1.0, 0.0], [0.0, 1.0, 5.0]])
+    assert count_predicted(logits, torch.tensor([0, 1, 2])) == 2
+    assert count_predicted(logits[:2], torch.tensor([0, 1])) == 1
+
+
+def test_corrupted_cubes_and_originals_are_taken_from_the_output():
+    image, target = torch.zeros(1), torch.ones(1)
+    assert input_and_target({"image": image, "label": {"restoration": target}}) == (image, target)
