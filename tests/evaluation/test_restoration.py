@@ -18,6 +18,7 @@ from universal_model_components.evaluation.restoration import RestorationEvaluat
 from universal_model_components.evaluation.restoration_metrics import (
     MEASURES,
     by,
+    mean_intensities,
     measure_cubes,
     measure_restoration,
     restore,
@@ -59,7 +60,10 @@ def test_measure_cubes_by_hand(generator):
     target = torch.rand(3, 1, 4, 4, 2, generator=generator)
     corrupted, restored = target + 0.3, target.clone()
     restored[1] += 0.1
-    measures = measure_cubes(restored, corrupted, target)
+    measures = measure_cubes(restored, corrupted, target, torch.tensor([0.0, 0.5, 1.0]))
+    by_hand = [((cube - mean) ** 2).mean().item() for cube, mean in zip(target, (0.0, 0.5, 1.0), strict=True)]
+    assert measures["training_mean_mse"] == pytest.approx(by_hand, abs=1e-6)
+    assert "training_mean_mse" not in measure_cubes(restored, corrupted, target)
     assert measures["restored_mse"] == pytest.approx([0, 0.01, 0], abs=1e-7)
     assert measures["corrupted_mse"] == pytest.approx([0.09] * 3, abs=1e-6)
     assert measures["constant_mse"] == pytest.approx(target.flatten(1).var(dim=1, unbiased=False).tolist(), abs=1e-6)
@@ -97,7 +101,8 @@ def test_restoration_does_not_depend_on_batches(generator):
             {"image": cubes[p], "seed": p, "modality": p % 2, "scale": p % 3, "case": [f"c{i % 2}" for i in p.tolist()]}
             for p in parts
         ]
-        return measure_restoration(network, batches, {"a": GenesisCorruption(), "b": GenesisCorruption(paint=0)})
+        kinds = {"a": GenesisCorruption(), "b": GenesisCorruption(paint=0)}
+        return measure_restoration(network, batches, kinds, training_means=torch.tensor([0.2, 0.4]))
 
     one, many = (sorted(rows(size), key=lambda row: (row["kind"], row["psnr"])) for size in (1, 3))
     assert len(one) == 10
@@ -109,14 +114,15 @@ def test_restoration_does_not_depend_on_batches(generator):
 
 def test_summarize():
     rows = [
-        {"restored_mse": 0.02, "corrupted_mse": 0.08, "constant_mse": 0.1, "mean_matched_mse": 0.01, "psnr": 10},
-        {"restored_mse": 0.04, "corrupted_mse": 0.04, "constant_mse": 0.3, "mean_matched_mse": 0.03, "psnr": 20},
+        dict(zip(MEASURES, (0.02, 0.08, 0.2, 0.1, 0.01, 10), strict=True)),
+        dict(zip(MEASURES, (0.04, 0.04, 0.4, 0.3, 0.03, 20), strict=True)),
     ]
     assert summarize(rows) == pytest.approx(
         {
             "cubes": 2,
             "restored_mse": 0.03,
             "corrupted_mse": 0.06,
+            "training_mean_mse": 0.3,
             "constant_mse": 0.2,
             "mean_matched_mse": 0.02,
             "psnr": 15,
@@ -124,6 +130,18 @@ def test_summarize():
         }
     )
     assert summarize([dict.fromkeys(MEASURES, 0.0)])["ratio"] is None
+    hard = dict(zip(MEASURES, (0.03, 0.5, 0.06, 0.001, 0.03, 20), strict=True))
+    assert summarize([hard])["ratio"] == pytest.approx(0.5)  # the oracle's constant is no baseline
+
+
+def test_mean_intensities_are_by_modality(generator):
+    cubes = torch.rand(6, 1, 4, 4, 4, generator=generator)
+    labels = torch.tensor([0, 1, 1, 0, 1, 1])
+    batches = [{"image": cubes[p], "modality": labels[p]} for p in torch.arange(6).split(4)]
+    expected = [cubes[labels == label].mean().item() for label in (0, 1)]
+    assert mean_intensities(batches, 2).tolist() == pytest.approx(expected, rel=1e-6)
+    assert mean_intensities(batches, 3) is None
+    assert mean_intensities([], 2) is None
 
 
 def test_report_is_complete_and_repeatable(evaluation, tmp_path):

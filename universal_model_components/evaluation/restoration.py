@@ -8,6 +8,7 @@ fixed by its seed, and compared with two baselines without a network: the corrup
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from ..cubes.cropping import SCALES
 from ..utils.versions import versions
 from ..weights.loading import load_weights
 from .probes import describe_probe, draw_evenly, linear_probe, measure_features
-from .restoration_metrics import MEASURES, by, measure_restoration, restore, summarize
+from .restoration_metrics import MEASURES, by, mean_intensities, measure_restoration, restore, summarize
 from .writing import write_evaluation
 
 logger = logging.getLogger(__name__)
@@ -102,7 +103,8 @@ class RestorationEvaluation:
         loaders = [DataLoader(data, self.batch_size, num_workers=self.num_workers) for data in sets]
         with tqdm(total=sum(map(len, loaders)), desc="evaluation", unit="batch") as bar:
             held_out, train, test = (_counted(loader, bar) for loader in loaders)
-            rows = measure_restoration(self.network, held_out, self.corruptions, self.device)
+            means = mean_intensities(loaders[1], len(self.classes["modality"]))
+            rows = measure_restoration(self.network, held_out, self.corruptions, self.device, means)
             mix = self.corruptions["overall"]
             train_set, test_set = (measure_features(self.network, part, mix, self.device) for part in (train, test))
             bar.set_postfix_str("probes")
@@ -136,7 +138,7 @@ class RestorationEvaluation:
 
     def _write(self, report: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
         """Write the report, a row for each case and kind, and the panels; each file atomically."""
-        table, measures = [], ("cubes", *MEASURES)
+        table, measures = [], ("cubes", *(name for name in MEASURES if name in rows[0]))
         for (case, modality, kind), part in by(rows, "case", "modality", "kind").items():
             row, summary = {"case": case, "modality": self.classes["modality"][modality], "kind": kind}, summarize(part)
             table.append({**row, **{name: summary[name] for name in measures}})
@@ -166,11 +168,11 @@ def cube_cases(dataset: Any) -> list[str]:
 def table_of(report: Mapping[str, Any]) -> str:
     """Format the results of a report as lines for the log."""
     lines = [
-        f"{'corruption':>12} {'restored':>10} {'corrupted':>10} {'constant':>10} {'mean_matched':>10} {'PSNR dB':>8}"
-        "  (MSE, mean over cubes)"
+        f"{'corruption':>12} {'restored':>10} {'corrupted':>10} {'train mean':>10} {'own mean':>10} {'matched':>10} "
+        f"{'PSNR dB':>8}  (MSE, mean over cubes)"
     ]
     for kind, row in report["restoration"].items():
-        errors = " ".join(f"{row[name]:10.5f}" for name in MEASURES[:4])
+        errors = " ".join(f"{row.get(name, math.nan):10.5f}" for name in MEASURES[:-1])
         lines.append(f"{kind:>12} {errors} {row['psnr']:8.2f}")
     for name, probe in report["probes"].items():
         if "skipped" in probe:

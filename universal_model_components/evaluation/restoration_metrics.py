@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Restoration errors of corrupted cubes, compared with two baselines without a network.
+"""Restoration errors of corrupted cubes, compared with baselines without a network.
 
-The baselines are the corrupted cube itself, and the cube's mean, which is the best constant prediction.
+The baselines are the corrupted cube itself and the mean of the training cubes of its modality. A third one is an
+oracle: the cube's own mean, the best constant prediction, which takes knowledge of the original.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-MEASURES = ("restored_mse", "corrupted_mse", "constant_mse", "mean_matched_mse", "psnr")
+MEASURES = ("restored_mse", "corrupted_mse", "training_mean_mse", "constant_mse", "mean_matched_mse", "psnr")
 LEAST_MSE = 1e-10  # a PSNR of 100 dB stands for a perfect restoration
 
 
@@ -27,7 +28,9 @@ def restore(network: nn.Module, corrupted: Tensor) -> Tensor:
     return torch.sigmoid(network.decoder(network.encoder(corrupted)).float())  # type: ignore[operator]
 
 
-def measure_cubes(restored: Tensor, corrupted: Tensor, target: Tensor) -> dict[str, list[float]]:
+def measure_cubes(
+    restored: Tensor, corrupted: Tensor, target: Tensor, training_mean: Tensor | None = None
+) -> dict[str, list[float]]:
     """Measure every cube: mean squared errors over its voxels, and PSNR for a peak of 1.
 
     The best constant uses the original's mean, which the network cannot recover from non-linearly transformed
@@ -37,13 +40,17 @@ def measure_cubes(restored: Tensor, corrupted: Tensor, target: Tensor) -> dict[s
         restored: the network's output.
         corrupted: the network's input.
         target: the original.
+        training_mean: mean intensity of the training cubes of each cube's modality; None leaves its measure out.
 
     Shape:
-        three times (B, C, H, W, D) → for each of `MEASURES` a list of B numbers.
+        three times (B, C, H, W, D), and (B,) → for each of `MEASURES` a list of B numbers.
     """
     constant = target.mean(dim=(1, 2, 3, 4), keepdim=True)
     mean_matched = restored - restored.mean(dim=(1, 2, 3, 4), keepdim=True) + constant
-    outputs = dict(zip(MEASURES, (restored, corrupted, constant, mean_matched), strict=False))
+    outputs = {"restored_mse": restored, "corrupted_mse": corrupted}
+    if training_mean is not None:
+        outputs["training_mean_mse"] = training_mean.view(-1, 1, 1, 1, 1)
+    outputs |= {"constant_mse": constant, "mean_matched_mse": mean_matched}
     errors = {name: (output - target).square().flatten(1).mean(dim=1) for name, output in outputs.items()}
     errors["psnr"] = -10 * errors["restored_mse"].clamp_min(LEAST_MSE).log10()
     return {name: values.tolist() for name, values in errors.items()}
@@ -55,6 +62,7 @@ def measure_restoration(
     batches: Iterable[Mapping[str, Any]],
     corruptions: Mapping[str, Callable[..., tuple[Tensor, Tensor]]],
     device: torch.device | str = "cpu",
+    training_means: Tensor | None = None,
 ) -> list[dict[str, Any]]:
     """Corrupt and restore every cube with every kind of corruption.
 
@@ -75,14 +83,25 @@ def measure_restoration(
         cubes = batch["image"].to(device)
         for kind, corruption in corruptions.items():
             corrupted, target = corruption(cubes, seeds=batch["seed"])
-            measures = measure_cubes(restore(network, corrupted), corrupted, target)
+            constant = None if training_means is None else training_means.to(target)[batch["modality"].to(device)]
+            measures = measure_cubes(restore(network, corrupted), corrupted, target, constant)
             if not all(map(math.isfinite, measures["restored_mse"])):
                 raise FloatingPointError(f"{kind}: restored cubes of {sorted(set(batch['case']))} are not finite")
             for position, case in enumerate(batch["case"]):
                 labels = {name: int(batch[name][position]) for name in ("modality", "scale")}
-                values = {name: measures[name][position] for name in MEASURES}
+                values = {name: measured[position] for name, measured in measures.items()}
                 rows.append({"case": case, "kind": kind, **labels, **values})
     return rows
+
+
+def mean_intensities(batches: Iterable[Mapping[str, Any]], modalities: int) -> Tensor | None:
+    """Return the mean intensity of the cubes of each modality, (modalities,); None when one has no cubes."""
+    sums, cubes = torch.zeros(modalities, dtype=torch.float64), torch.zeros(modalities, dtype=torch.float64)
+    for batch in batches:
+        means = batch["image"].double().flatten(1).mean(1).as_subclass(Tensor)
+        sums.index_add_(0, batch["modality"], means)
+        cubes += torch.bincount(batch["modality"], minlength=modalities)
+    return sums / cubes if cubes.all() else None
 
 
 def summarize(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -92,8 +111,8 @@ def summarize(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "cubes", `MEASURES`, and "ratio": the restored error divided by the smaller baseline error; below 1, the network
         has learned to restore; None where a baseline is already perfect.
     """
-    means = {name: float(np.mean([row[name] for row in rows])) for name in MEASURES}
-    best = min(means["corrupted_mse"], means["constant_mse"])
+    means = {name: float(np.mean([row[name] for row in rows])) for name in MEASURES if name in rows[0]}
+    best = min(means["corrupted_mse"], means.get("training_mean_mse", math.inf))
     return {"cubes": len(rows), **means, "ratio": means["restored_mse"] / best if best > 0 else None}
 
 

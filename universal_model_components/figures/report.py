@@ -60,7 +60,7 @@ def write_report(
         ("outcome", "Did it learn to restore?", part.outcome(restoration, evaluation, rows, timings)),
         ("panels", "What it sees and what it makes of it", part.panels(folders)),
         ("curves", "How training went", part.curves(rows, restoration)),
-        ("probes", "What the features know", part.probes(evaluation.get("probes") or {})),
+        ("probes", "What the features know", part.probes(evaluation.get("probes") or {}, rows)),
         ("scans", "The scans", part.scans(scans, evaluation)),
         ("steps", "What ran, and how long", part.steps(timings)),
         ("versions", "Versions", part.versions(versions)),

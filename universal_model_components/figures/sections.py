@@ -20,6 +20,7 @@ KINDS = {
     "inner": ("Inner painting", "A few boxes inside the cube are replaced by noise."),
     "outer": ("Outer painting", "Everything but a few windows is replaced by noise."),
 }
+BASELINES = {"corrupted": "the input", "training_mean": "the training mean"}  # need no network and no original
 _PROBES = {
     "modality": "Can a linear classifier separate CT from MRI by the features? Adversarial training works against it.",
     "scale": "Can it predict how large a part of the body a cube shows? The scale classifier should make this easier.",
@@ -44,11 +45,11 @@ def _duration(seconds: float) -> str:
 
 
 def better(numbers: Mapping[str, Any]) -> bool | None:
-    """Whether the restored cubes are nearer to the originals than both rivals are; None when it was not measured."""
-    restored, *rivals = (_value(numbers, f"{name}_mse") for name in ("restored", "corrupted", "constant"))
-    if not all(map(math.isfinite, (restored, *rivals))):
+    """Whether the restored cubes are nearer to the originals than both baselines; None when it was not measured."""
+    restored, *baselines = (_value(numbers, f"{name}_mse") for name in ("restored", *BASELINES))
+    if not all(map(math.isfinite, (restored, *baselines))):
         return None
-    return restored < min(rivals)
+    return restored < min(baselines)
 
 
 def _ordered(restoration: Mapping[str, Any]) -> list[str]:
@@ -79,20 +80,22 @@ def outcome(
     body = []
     for kind in kinds:
         numbers = restoration[kind]
-        names = ("corrupted_mse", "constant_mse", "restored_mse")
+        names = ("corrupted_mse", "training_mean_mse", "constant_mse", "restored_mse")
         cells = [_number(_value(numbers, name)) for name in names] + [_number(_value(numbers, "psnr"), 1)]
         body.append([html.text(_name(kind)), *cells, _judgment(numbers)])
-    head = ["corruption", "corrupted input", "best constant", "restored", "PSNR (dB)", "outcome"]
+    head = ["corruption", "corrupted input", "training mean", "oracle constant", "restored", "PSNR (dB)", "outcome"]
     main = kinds.index("overall") if "overall" in kinds else None
-    grid = html.table("Mean squared error on held-out cases; lower is better", head, body, range(1, 5), main)
+    grid = html.table("Mean squared error on held-out cases; lower is better", head, body, range(1, 6), main)
     bars = draw_errors({_name(kind): restoration[kind] for kind in kinds})
     words = (
-        "Bars: for each corruption the error of the corrupted input, of the best constant, and of the restored cube."
+        "Bars: for each corruption the error of the corrupted input, of the training mean, of the oracle constant, and "
+        "of the restored cube."
     )
     explain = (
-        "Two rivals set the mark. The <em>corrupted input</em> is what one has by doing nothing; the <em>best "
-        "constant</em> is each cube's own mean gray value, taken from the original that the network never sees. "
-        "A network that restores must beat both."
+        "A network that restores must beat two baselines: the <em>corrupted input</em>, which is what one has by doing "
+        "nothing, and the <em>training mean</em>, the mean gray value of the training cubes of the same modality. The "
+        "<em>oracle constant</em> is shown beside them: each cube's own mean gray value, taken from the original that "
+        "the network never sees. Non-linear maps hide that value from the network."
     )
     return _headline(restoration) + shown + html.paragraph(explain) + grid + html.chart(bars, words, words)
 
@@ -100,7 +103,8 @@ def outcome(
 def _headline(restoration: Mapping[str, Any]) -> str:
     """The outcome in plain words: the full mix first, then the kinds."""
     overall = restoration.get("overall") or {}
-    restored, corrupted, constant = (_value(overall, f"{n}_mse") for n in ("restored", "corrupted", "constant"))
+    names = ("restored", *BASELINES, "constant")
+    restored, corrupted, training, oracle = (_value(overall, f"{name}_mse") for name in names)
     won = better(overall)
     single = [kind for kind in _ordered(restoration) if kind != "overall"]
     good = [kind for kind in single if better(restoration[kind])]
@@ -109,15 +113,14 @@ def _headline(restoration: Mapping[str, Any]) -> str:
     listing += f" Not for: {lost}." if lost else ""
     if won is None:
         return html.verdict(f"The full mix of corruptions was not measured. {listing}", None)
-    rivals = f"the corrupted input's {_number(corrupted)} and the best constant's {_number(constant)}"
+    baselines = f"the corrupted input's {_number(corrupted)} and the training mean's {_number(training)}"
+    listing += f" (The oracle constant has {_number(oracle)}.)" if math.isfinite(oracle) else ""
     if won:
         gain = f"{100 * (1 - restored / corrupted):.0f} % of the corruption's error is gone."
-        words = (
-            f"<strong>Yes.</strong> On held-out cases the restored error is {_number(restored)}, below both {rivals}."
-        )
+        words = f"<strong>Yes.</strong> On held-out cases the restored error is {_number(restored)}, below {baselines}."
         return html.verdict(f"{words} {gain} {listing}", True)
-    words = f"<strong>Not yet.</strong> On held-out cases the restored error is {_number(restored)}, not below both"
-    return html.verdict(f"{words} {rivals}. {listing} Longer training or gentler learning rates may help.", False)
+    words = f"<strong>Not yet.</strong> On held-out cases the restored error is {_number(restored)}, not below both of"
+    return html.verdict(f"{words} {baselines}. {listing} Longer training or gentler learning rates may help.", False)
 
 
 def _judgment(numbers: Mapping[str, Any]) -> str:
@@ -127,9 +130,8 @@ def _judgment(numbers: Mapping[str, Any]) -> str:
     if won:
         return '<span class="good-text">✓ beats both</span>'
     restored = _value(numbers, "restored_mse")
-    lost = [n for n in ("corrupted", "constant") if restored >= _value(numbers, f"{n}_mse")]
-    words = {"corrupted": "the input", "constant": "the constant"}
-    return f'<span class="bad-text">✗ loses to {" and ".join(words[n] for n in lost)}</span>'
+    lost = [words for name, words in BASELINES.items() if restored >= _value(numbers, f"{name}_mse")]
+    return f'<span class="bad-text">✗ loses to {" and ".join(lost)}</span>'
 
 
 def panels(folders: Sequence[Path]) -> str:
@@ -161,12 +163,14 @@ def curves(rows: Sequence[Mapping[str, float]], restoration: Mapping[str, Any]) 
     if not rows:
         return html.paragraph("No training record was found (<code>losses.csv</code>).", soft=True)
     overall = restoration.get("overall") or {}
-    lines = {"corrupted input": _value(overall, "corrupted_mse"), "best constant": _value(overall, "constant_mse")}
+    shown = {"corrupted input": "corrupted", "training mean": "training_mean", "oracle constant": "constant"}
+    lines = {words: _value(overall, f"{name}_mse") for words, name in shown.items()}
     svg = draw_losses(rows, {name: value for name, value in lines.items() if math.isfinite(value)})
     explain = (
-        "Left: the restoration error, which falls when learning goes well; dashed lines are the held-out rivals from "
-        "above. Right: the classifiers' losses. The modality loss is a tug of war: near 0.69 (two modalities) the "
-        "discriminator is guessing, which is what the encoder wants. Guessing among three scales would cost 1.10."
+        "Left: the restoration error, which falls when learning goes well; dashed lines are the baselines from above, "
+        "on held-out cases. Right: the classifiers' losses. The modality loss is adversarial: near 0.69 (two "
+        "modalities) the discriminator is guessing, which is what the encoder is trained for. Guessing among three "
+        "scales would cost 1.10."
     )
     names = ["loss", "loss_restoration", "loss_modality", "loss_scale", "val_restoration"]
     ends = [[html.text(n), *(_number(row.get(n, math.nan)) for row in (rows[0], rows[-1]))] for n in names]
@@ -180,20 +184,35 @@ def curves(rows: Sequence[Mapping[str, float]], restoration: Mapping[str, Any]) 
     )
 
 
-def probes(probes: Mapping[str, Any]) -> str:
-    """How well a linear classifier reads modality and scale off each level."""
+def probes(probes: Mapping[str, Any], rows: Sequence[Mapping[str, float]] = ()) -> str:
+    """How well a linear classifier reads foreground off the voxels, and modality and scale off each level."""
     if not probes:
-        return html.paragraph("No linear probes were run on the encoder.", soft=True)
+        return _live_probe(rows) + html.paragraph("No linear probes were run on the pooled features.", soft=True)
     parts = [
+        _live_probe(rows),
         html.paragraph(
             "Linear classifiers on the frozen encoder's pooled features, trained and tested on different cases, level "
             "by level: level 1 is the finest, level 4 the deepest."
-        )
+        ),
     ]
     for name, probe in probes.items():
         parts.append(f"<h3>{html.text(name.capitalize())}</h3>" + html.paragraph(_PROBES.get(name, "")))
         parts.append(_probe(name, probe))
     return "".join(parts)
+
+
+def _live_probe(rows: Sequence[Mapping[str, float]]) -> str:
+    """What the read-outs during training say, beside an untrained encoder's."""
+    read = [row for row in rows if math.isfinite(row.get("probe_auc", math.nan))]
+    if not read:
+        return ""
+    first, last, untrained = read[0]["probe_auc"], read[-1]["probe_auc"], read[-1]["probe_auc_untrained"]
+    words = (
+        f"Foreground of labeled scans, read voxel by voxel from the frozen features: area under the ROC curve "
+        f"{_number(last, 3)} at the end ({_number(first, 3)} after epoch {read[0]['epoch']:.0f}), from an untrained "
+        f"encoder's {_number(untrained, 3)}."
+    )
+    return html.verdict(words, last > untrained)
 
 
 def _probe(name: str, probe: Mapping[str, Any]) -> str:
