@@ -119,8 +119,11 @@ def compare_over_tasks(results: Results, comparisons: Sequence[Comparison]) -> l
                 difference = pool([part.difference for part in parts])
                 split = " and ".join(sorted({part.split for part in parts}))
                 counts = sum(part.seeds for part in parts), sum(part.cases for part in parts)
-                numbers = *difference.interval(), sign_flip_test(difference.by_seed), None
-                pooled.append(Comparison(ALL_TASKS, labels, noise, system, split, *counts, difference, *numbers))
+                low, high = difference.interval()
+                p = sign_flip_test(difference.by_seed)
+                pooled.append(
+                    Comparison(ALL_TASKS, labels, noise, system, split, *counts, difference, low, high, p, None)
+                )
     return _adjust(pooled)
 
 

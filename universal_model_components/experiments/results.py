@@ -176,8 +176,8 @@ def labels_in_words(run: Record, grid: Record) -> str:
     fraction, labels = run.get("label_fraction"), run.get("labels")
     if labels in (None, "all") or (fraction is not None and fraction >= 1):
         return "all"
-    counted = fraction is None or any(isinstance(n, int) and n == labels for n in grid.get("labels", []))
-    return f"{labels} cases" if counted else f"{100 * fraction:g} %"
+    counted = any(isinstance(n, int) and n == labels for n in grid.get("labels", []))
+    return f"{labels} cases" if counted or fraction is None else f"{100 * fraction:.3g} %"
 
 
 def _cells(grid: Record, records: dict[str, Record]) -> list[Cell]:

@@ -99,11 +99,11 @@ class Difference:
     by_case: np.ndarray | None
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
-        """Bootstrap interval; NaN where there is one seed and one case, which have no spread.
+        """Interval of the bootstrap's standard error; NaN where there is one seed and one case, which have no spread.
 
-        Percentiles of few observations are too narrow: 95 % intervals of 5 seeds cover 84 %. They are widened as
-        Student's t is (Hesterberg, What teachers should know about the bootstrap, 2015), with the degrees of freedom
-        of both sources (Satterthwaite, 1946).
+        Percentiles mislead with few seeds: of 5, 95 % ones cover 84 %, and of 2, both of which gain, none includes 0.
+        Instead, the standard error is multiplied by Student's t, as Efron and Tibshirani (An introduction to the
+        bootstrap, 1993) do, with the degrees of freedom of both sources of variance (Satterthwaite, 1946).
         """
         if not self.parts:
             return np.nan, np.nan
@@ -111,9 +111,9 @@ class Difference:
         if not variances.any():
             return self.estimate, self.estimate
         freedom = variances.sum() ** 2 / (variances**2 / freedoms).sum()
-        tail = stats.norm.cdf(np.sqrt(1 + 1 / freedom) * stats.t.ppf((1 - level) / 2, freedom))
-        low, high = np.nanquantile(self.samples, [tail, 1 - tail])
-        return float(low), float(high)
+        error = np.nanstd(self.samples) * np.sqrt(1 + 1 / freedom)  # n resampled values vary by (n - 1) / n too little
+        half = float(stats.t.ppf((1 + level) / 2, freedom) * error)
+        return self.estimate - half, self.estimate + half
 
 
 def paired_difference(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -70,7 +70,7 @@ def draw_bands(panels: Sequence[Panel], name: str, at_points: bool = False) -> s
             finish_axes(axis, panel.title, panel.ylabel, bottom=None, legend=False)
         for axis in axes[len(panels) :]:
             axis.set_axis_off()
-        _shared_legend(figure, axes)
+        _shared_legend(figure, list(axes))
         return to_svg(figure)
 
 
@@ -90,12 +90,14 @@ def _tick_points(axis: Axes, points: np.ndarray) -> None:
 
 def _shared_legend(figure: Figure, axes: Sequence[Axes]) -> None:
     """Put one legend under the panels, with each name once."""
-    named = {}
+    named: dict[str, Any] = {}
     for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             named.setdefault(label, handle)
     if named:
-        figure.legend(list(named.values()), list(named), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+        figure.legend(
+            list(named.values()), list(named.keys()), loc="outside lower center", ncols=4, frameon=False, fontsize=9
+        )
 
 
 @dataclass(frozen=True)
