@@ -23,7 +23,7 @@ SYSTEMS = {
 }
 TASKS = {"hippocampus": {"title": "hippocampus"}, "sarcoma_ct": {"title": "sarcoma <CT>"}, "adc": {"title": "ADC"}}
 GAINS = {"scratch": 0.0, "genesis": 0.0, "universal": 0.15}
-PLACES = [(3, 0.1, 0.0), (30, 1.0, 0.0), (30, 1.0, 0.2)]  # labels, their fraction, label noise
+PLACES = [(3, 0.1, 0.0), (30, 1.0, 0.0), (30, 1.0, 2.0)]  # labels, their fraction, label noise
 
 
 def write_json(file: Path, content: dict) -> None:
@@ -52,7 +52,7 @@ def planned_runs() -> list[dict]:
 
 def make_record(run: dict, random: np.random.Generator) -> dict:
     """A finished run: harder with fewer labels and with noise, better by the system's gain."""
-    level = 0.4 + 0.2 * run["label_fraction"] - 0.3 * run["label_noise"] + GAINS[run["system"]]
+    level = 0.4 + 0.2 * run["label_fraction"] - 0.03 * run["label_noise"] + GAINS[run["system"]]
     level += 0.02 * random.normal()
     metric = "auc" if run["task"] == "adc" else "iou"
     cases: dict = {}
@@ -100,7 +100,7 @@ def experiment(tmp_path: Path) -> Path:
         "systems": SYSTEMS,
         "seeds": SEEDS,
         "labels": [3, "all"],
-        "label_noise": [0, 0.2],
+        "label_noise": [0, 2],
         "baseline": "scratch",
         "runs": runs,
         "pretrainings": [{"run": f"pre_{system}", "system": system} for system in switches],
@@ -172,7 +172,7 @@ def test_page_and_markdown_say_what_was_not_run(experiment: Path):
             "validation cases",
         ):
             assert words in content
-        assert "132 of 180 runs" not in content
+        assert content.count("86.44 ± 1.09") == 1  # all labels, clean
         assert "133 of 180 runs are finished" in content
     assert "Open &lt;experiment&gt;" in text.read_text(encoding="utf-8")
     assert not re.search(r"""(?:src|href)=.(?!#|data:)""", text.read_text(encoding="utf-8"))

@@ -55,7 +55,7 @@ class Cell:
     Args:
         task: name.
         labels: "all", "3 cases" or "10 %".
-        noise: share of the labels that is corrupted.
+        noise: of the training labels: the largest radius of erosion and dilation in mm; 0 is none.
         count: number of training cases; NaN before the first run.
         records: system → seed → record.
         planned: system → seeds of the grid.
@@ -71,7 +71,7 @@ class Cell:
     @property
     def setting(self) -> str:
         """Labels and noise in words."""
-        return f"{self.labels}, label noise {self.noise:g}" if self.noise else self.labels
+        return f"{self.labels}, label noise {self.noise:g} mm" if self.noise else self.labels
 
     @property
     def finished(self) -> list[Record]:
@@ -176,8 +176,12 @@ def labels_in_words(run: Record, grid: Record) -> str:
     fraction, labels = run.get("label_fraction"), run.get("labels")
     if labels in (None, "all") or (fraction is not None and fraction >= 1):
         return "all"
-    counted = any(isinstance(n, int) and n == labels for n in grid.get("labels", []))
-    return f"{labels} cases" if counted or fraction is None else f"{100 * fraction:.3g} %"
+    asked = grid.get("labels", [])
+    if fraction is None or any(isinstance(number, int) and number == labels for number in asked):
+        return f"{labels} cases"
+    # the share of so few cases may be far from the one that was asked for: 10 % of 16 cases are 2
+    share = min([n for n in asked if isinstance(n, float)], key=lambda n: abs(n - fraction), default=fraction)
+    return f"{100 * share:.3g} %"
 
 
 def _cells(grid: Record, records: dict[str, Record]) -> list[Cell]:

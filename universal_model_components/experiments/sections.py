@@ -41,7 +41,7 @@ def overview(results: Results, pooled: Sequence[Comparison], comparisons: Sequen
     splits = sorted({cell.split for cell in results.cells if cell.finished})
     shown = f"The scores are of {' and '.join(splits)} cases." if splits else "No run is finished: there are no scores."
     if len(splits) > 1:
-        shown += " Each table names which; a cell shows test cases where all of its finished runs hold them."
+        shown += " The tables name which: test cases where all finished runs of a task and setting were tested."
     blocks: list[Block] = [Words(f"{done} of {planned} runs are finished. {shown}")]
     base = title_of(results, "systems", results.baseline)
     for name, found in (("single tasks", comparisons), ("all tasks of a setting together", pooled)):
@@ -76,13 +76,18 @@ def scores(results: Results) -> Section:
             numbers = {system: found.get(cell.task) for system, found in results.paper.get("rows", {}).items()}
             head.append(_column(results, cell))
             columns.append([_score(cell, system) for system in results.systems])
-            if labels == "all" and any(numbers.get(system) for system in results.systems):
+            if _is_printed(results, cell) and any(numbers.get(system) for system in results.systems):
                 head.append("paper")
                 columns.append([_printed(numbers.get(system)) for system in results.systems])
         names = [title_of(results, "systems", system) for system in results.systems]
         rows = [[name, *cells] for name, *cells in zip(names, *columns, strict=True)]
         blocks.append(Table(f"Scores with {in_words(cells[0].setting)}", head, rows))
     return Section("scores", "Scores", blocks)
+
+
+def _is_printed(results: Results, cell: Cell) -> bool:
+    """Whether the paper's table is about the cell's setting: all labels, clean or noisy."""
+    return cell.labels == "all" and bool(cell.noise) == bool(results.paper.get("label_noise"))
 
 
 def _column(results: Results, cell: Cell) -> str:
@@ -112,9 +117,9 @@ def differences(results: Results, pooled: Sequence[Comparison], comparisons: Seq
     blocks: list[Block] = [
         Words(
             f"Gain over “{base}” in percentage points, from pairs of runs with the same seed on the same cases; a "
-            f"positive gain is better. The {LEVEL:.0%} intervals are Student's t times a bootstrap standard error that "
-            "draws seeds and cases again. “Helps” and “hurts” are intervals that exclude zero. The runs of a system "
-            "share one pre-training: how much another pre-training would differ is not in the intervals."
+            f"positive gain is better. The {100 * LEVEL:g} % intervals are Student's t times a bootstrap standard "
+            "error that draws seeds and cases again. “Helps” and “hurts” are intervals that exclude zero. Runs of a "
+            "system share one pre-training: how much another pre-training would differ is not in the intervals."
         ),
         Words(
             "p (seeds): sign-flip test that exchanges the two runs of a seed; n pairs give no p below 2/2ⁿ. p (cases): "

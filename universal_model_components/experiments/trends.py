@@ -48,12 +48,14 @@ def _curves(results: Results, cell: Cell) -> tuple[Panel | None, list[list[str]]
         names = [title_of(results, "tasks", cell.task), title_of(results, "systems", system)]
         band = bands.get(system)
         if band is None:
-            rows.append([*names, NOT_RUN, "–", "–", "–"])
+            rows.append([*names, "no curve" if cell.records.get(system) else NOT_RUN, "–", "–", "–"])
             continue
         step = first_step(band, target, cell.higher_is_better) if target is not None else None
         total = bands[results.baseline].steps[-1] if target is not None else np.nan
         reached = (
-            ["never" if target is not None else "–", "–"] if step is None else [f"{step:g}", f"{step / total:.0%}"]
+            ["never" if target is not None else "–", "–"]
+            if step is None
+            else [f"{step:g}", f"{100 * step / total:.0f} %"]
         )
         rows.append([*names, percent(band.mean[0]), percent(band.mean[-1]), *reached])
     if not bands:
@@ -79,21 +81,24 @@ def labels(results: Results) -> Section:
     words += f"“{title_of(results, 'systems', results.baseline)}”."
     clean = [cell for cell in results.cells if not cell.noise]
     panels = _score_panels(results, clean, lambda cell: cell.count, "training cases", baseline_level=True)
-    return _chart_section("labels", "Label fractions", words, panels, "one number of labels", at_points=True)
+    return _chart_section("labels", "Label fractions", words, panels, "one number of labels")
 
 
 def noise(results: Results) -> Section:
-    """Score against the share of noisy labels."""
-    words = "Score against the strength of the noise in the training labels; test and validation labels are clean."
+    """Score against the noise of the training labels."""
+    words = (
+        "Score against the noise of the training labels: the largest radius, in mm, by which they are eroded or "
+        "dilated. Test and validation labels are clean."
+    )
     cells = [cell for cell in results.cells if cell.labels == "all"]
-    panels = _score_panels(results, cells, lambda cell: cell.noise, "label noise", baseline_level=False)
-    return _chart_section("noise", "Label noise", words, panels, "one strength of label noise", at_points=True)
+    panels = _score_panels(results, cells, lambda cell: cell.noise, "label noise, mm", baseline_level=False)
+    return _chart_section("noise", "Label noise", words, panels, "one strength of label noise")
 
 
-def _chart_section(name: str, title: str, words: str, panels: Sequence[Panel], one: str, at_points: bool) -> Section:
+def _chart_section(name: str, title: str, words: str, panels: Sequence[Panel], one: str) -> Section:
     if not panels:
         return Section(name, title, [Words(f"No curve: finished runs have {one} only.")])
-    return Section(name, title, [Chart(name, draw_bands(panels, name, at_points), words)])
+    return Section(name, title, [Chart(name, draw_bands(panels, name, at_points=True), words)])
 
 
 def _score_panels(
