@@ -76,7 +76,8 @@ def test_the_wheel_holds_the_package_and_its_license_and_nothing_else(dist):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         metadata = archive.read(next(name for name in names if name.endswith("METADATA"))).decode()
-    modules = {str(p.relative_to(REPOSITORY)) for p in (REPOSITORY / "universal_model_components").rglob("*.py")}
+    package = REPOSITORY / "universal_model_components"
+    modules = {str(p.relative_to(REPOSITORY)) for kind in ("*.py", "*.json") for p in package.rglob(kind)}
     packaged = {name for name in names if ".dist-info/" not in name}
     assert packaged == modules
     assert any(name.endswith("LICENSE") for name in names)

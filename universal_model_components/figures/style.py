@@ -57,14 +57,20 @@ def whole_ticks(axis: Axes) -> None:
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def finish_axes(axis: Axes, title: str, ylabel: str) -> None:
-    """Give a chart its title, a vertical axis that starts at 0, a faint grid and, where lines have names, a legend."""
+def faint_line() -> dict[str, Any]:
+    """Return the look of a line to compare with: thin, dashed, in the color of the text."""
+    return {"color": _PAGE_INK, "alpha": 0.6, "linestyle": (0, (4, 3)), "linewidth": 1.2}
+
+
+def finish_axes(axis: Axes, title: str, ylabel: str, bottom: float | None = 0, legend: bool = True) -> None:
+    """Give a chart its title, a vertical axis that starts at `bottom`, a faint grid and, for named lines, a legend."""
     axis.set(title=title, ylabel=ylabel)
-    axis.set_ylim(bottom=0)
+    if bottom is not None:
+        axis.set_ylim(bottom=bottom)
     axis.grid(color=_PAGE_FAINT, alpha=0.15, linewidth=0.8)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
-    if axis.get_legend_handles_labels()[0]:
+    if legend and axis.get_legend_handles_labels()[0]:
         axis.legend(frameon=False, fontsize=9)
 
 

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Records become cells, comparisons, ranks, curves and probes; their report's pieces become HTML and Markdown."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from universal_model_components.experiments import sections, trends
+from universal_model_components.experiments.blocks import Chart, Section, Table, Verdict, Words
+from universal_model_components.experiments.comparisons import (
+    Comparison,
+    compare,
+    compare_all,
+    compare_over_tasks,
+    rank,
+    settings,
+)
+from universal_model_components.experiments.convergence import Band, curves_of, first_step, mean_curve, validation_curve
+from universal_model_components.experiments.probes import Effect, module_effects
+from universal_model_components.experiments.results import (
+    Cell,
+    Results,
+    labels_in_words,
+    paper_table,
+    read_json,
+    read_results,
+)
+
+
+def record(values: list[float | None], seed: int = 0, split: str = "test", curve: list[float] | None = None) -> dict:
+    cases = {f"case_{index}": {"iou": value} for index, value in enumerate(values)}
+    rows = [{"step": 10 * (index + 1), "val_iou": value} for index, value in enumerate(curve or [])]
+    return {"metric": "iou", "seed": seed, "cases": {split: cases}, "curve": [*rows, {"step": 99, "val_iou": None}]}
+
+
+def make_cell(task: str = "atrium", **systems: list[list[float | None]]) -> Cell:
+    records = {name: {s: record(values, s) for s, values in enumerate(runs)} for name, runs in systems.items()}
+    return Cell(task, "all", 0.0, 8, records, {name: list(range(len(runs))) for name, runs in systems.items()})
+
+
+def make_results(cells: list[Cell], pretrainings: dict | None = None) -> Results:
+    names = list(dict.fromkeys(name for cell in cells for name in cell.records))
+    grid = {
+        "name": "x",
+        "tasks": {cell.task: {} for cell in cells},
+        "systems": {name: {} for name in names},
+        "runs": [],
+    }
+    grid["pretrainings"] = [{"run": run, "system": found["system"]} for run, found in (pretrainings or {}).items()]
+    return Results(grid, {}, pretrainings or {}, cells, {})
+
+
+def test_the_papers_tables():
+    table = paper_table("table_4")
+    assert table["rows"]["model_multi_mial"]["lnc"] == {"mean": 99.31, "std": 0.27}
+    assert set(table["systems"]) == set(table["rows"])
+    assert paper_table("table_3")["rows"]["med3d"]["las_mri"] == {"mean": 63.43, "std": 0.61}
+    assert paper_table("table_5")["rows"]["universal"]["bts"] == {"mean": 70.86, "std": 0.76}
+    with pytest.raises(ValueError, match="no table 'table_9', expected one of table_3, table_4, table_5"):
+        paper_table("table_9")
+
+
+def test_labels_in_words():
+    grid = {"labels": [3, 0.1, 0.3, "all"]}
+    assert labels_in_words({"labels": 3, "label_fraction": 0.06}, grid) == "3 cases"
+    assert labels_in_words({"labels": 16, "label_fraction": 1.0}, grid) == "all"
+    assert labels_in_words({"labels": 2, "label_fraction": 0.125}, grid) == "10 %"
+    assert labels_in_words({"labels": 5, "label_fraction": None}, grid) == "5 cases"
+
+
+def test_cells_hold_what_all_systems_have():
+    cell = make_cell(scratch=[[0.1, 0.2, None], [0.3, 0.4, 0.5]], universal=[[0.5, 0.6]])
+    values, labels, seeds = cell.values(["scratch", "universal"])
+    assert values.shape == (2, 1, 2)
+    assert labels is None
+    assert seeds == [0]
+    np.testing.assert_allclose(cell.scores("scratch"), [0.15, 0.4])
+    assert cell.scores("unknown").size == 0
+    assert (cell.split, cell.metric, cell.setting) == ("test", "iou", "all")
+    cell.records["scratch"][1] = record([0.1], 1, split="validation")
+    assert cell.split == "validation"
+
+
+def test_an_output_folder_is_read(tmp_path: Path):
+    run = {"run": "a", "task": "atrium", "system": "scratch", "seed": 0, "labels": 8, "label_fraction": 1.0}
+    grid = {"name": "x", "tasks": {"atrium": {}}, "systems": {"scratch": {}}, "runs": [run], "labels": ["all"]}
+    (tmp_path / "experiment.json").write_text(json.dumps(grid))
+    assert read_results(tmp_path).cells[0].finished == []
+    (tmp_path / "runs" / "a").mkdir(parents=True)
+    (tmp_path / "runs" / "a" / "record.json").write_text(json.dumps({**run, **record([0.5])}))
+    assert read_results(tmp_path).cells[0].scores("scratch") == [0.5]
+    (tmp_path / "experiment.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"experiment\.json: holds a list, expected a grid"):
+        read_json(tmp_path / "experiment.json", "a grid")
+
+
+def test_comparisons_and_ranks():
+    random = np.random.default_rng(0)
+    scratch = (0.5 + 0.02 * random.normal(size=(5, 6))).tolist()
+    better = (np.array(scratch) + 0.1 + 0.01 * random.normal(size=(5, 6))).tolist()
+    cells = [make_cell(task, scratch=scratch, better=better, same=scratch) for task in ("one", "two")]
+    results = make_results(cells)
+    found = compare_all(results, repeats=200)
+    assert [(c.system, c.verdict) for c in found[:2]] == [("better", "helps"), ("same", "does not help here")]
+    one = compare(cells[0], "better", "scratch", repeats=200)
+    assert isinstance(one, Comparison)
+    assert one.difference.estimate == pytest.approx(np.mean(better) - np.mean(scratch))
+    assert compare(cells[0], "unknown", "scratch") is None
+    assert replace(one, low=-2.0, high=-1.0).verdict == "hurts"
+    assert replace(one, low=np.nan).verdict == "too few runs"
+    pooled = compare_over_tasks(results, found)
+    assert [(c.system, c.seeds) for c in pooled] == [("better", 10), ("same", 10)]
+    assert settings(cells) == [("all", 0.0)]
+    systems, ranks, count = rank(results, cells, repeats=100)
+    assert ranks is not None
+    assert (systems, count, ranks.mean.tolist()) == (["scratch", "better", "same"], 2, [2.5, 1.0, 2.5])
+
+
+def test_curves_are_averaged_where_all_seeds_have_them():
+    runs = {0: record([], curve=[0.1, 0.3, 0.5]), 1: record([], curve=[0.3, 0.5])}
+    np.testing.assert_allclose(validation_curve(runs[0])[0], [10, 20, 30])
+    band = mean_curve(runs)
+    assert isinstance(band, Band)
+    np.testing.assert_allclose(band.steps, [10, 20])
+    np.testing.assert_allclose(band.mean, [0.2, 0.4])
+    assert first_step(band, 0.3) == 20
+    assert first_step(band, 0.9) is None
+    assert first_step(band, 0.3, higher_is_better=False) == 10
+    assert mean_curve({0: record([])}) is None
+    assert list(curves_of(Cell("t", "all", 0, 1, {"scratch": runs}), ["scratch", "other"])) == ["scratch"]
+
+
+def test_effects_compare_pretrainings_that_differ_in_one_module():
+    def pretraining(run: str, mial: bool, scale: bool, **probes: float) -> dict:
+        return {"run": run, "system": run, "settings": {"mial": mial, "scale_classifier": scale}, "probes": probes}
+
+    found = [pretraining("plain", False, False, scale_probe=0.5, modality_probe=0.9)]
+    found += [pretraining("mial", True, False, modality_probe=0.95), pretraining("sc", False, True, scale_probe=0.7)]
+    found += [pretraining("both", True, True)]
+    effects = module_effects(make_results([make_cell(scratch=[[0.1]])], {entry["run"]: entry for entry in found}))
+    measured = {(e.module, e.without, e.with_it): e.as_claimed for e in effects if e.probe}
+    assert measured == {("mial", "plain", "mial"): False, ("scale_classifier", "plain", "sc"): True}
+    unmeasured = [(e.module, e.without, e.with_it) for e in effects if not e.probe]
+    assert unmeasured == [("mial", "sc", "both"), ("scale_classifier", "mial", "both")]
+    assert Effect("mial", "a", "b", "probe", before=0.9, after=0.6).as_claimed
+
+
+def test_pieces_as_html_and_markdown():
+    blocks = [Words("a < b"), Verdict("yes", True), Table("Caption", ["x", "y"], [["a|b", "1"]])]
+    section = Section("name", "Title", [*blocks, Chart("chart", "<svg width='1'/>", "What it shows")])
+    name, title, content = section.to_html()
+    assert (name, title) == ("name", "Title")
+    for words in ("a &lt; b", "verdict good", '<td class="number">1</td>', "<svg width='1'/>"):
+        assert words in content
+    text = section.to_markdown()
+    for words in ("## Title", r"a \< b", "**yes**", r"| a\|b | 1 |", "| --- | ---: |", "![What it shows](chart.svg)"):
+        assert words in text
+    assert section.blocks[3].to_file().startswith('<svg style="background')
+
+
+def test_sections_say_what_was_not_run():
+    results = make_results([make_cell(scratch=[], universal=[])])
+    overview = sections.overview(results, [], [])
+    assert "there are no scores" in overview.to_markdown()
+    for section in (
+        sections.scores(results),
+        sections.differences(results, [], []),
+        sections.ranks(results, repeats=10),
+        trends.convergence(results),
+        trends.cost(results),
+    ):
+        assert "not run" in section.to_markdown()
+    assert "No curve" in trends.labels(results).to_markdown() + trends.noise(results).to_markdown()
+    assert "No system" in trends.probes(results).to_markdown()
+    assert sections.percent(0.5) == "50.00"
+    assert sections.percent(float("nan")) == "–"
+    assert sections.in_words("3 cases") == "3 cases to train on"
+    assert sections.title_of(results, "systems", "scratch") == "scratch"
