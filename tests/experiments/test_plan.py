@@ -10,7 +10,7 @@ from conftest import REPOSITORY
 from miniature import PRETRAINING, write_miniature
 
 from universal_model_components.experiments.grid import read_grid
-from universal_model_components.experiments.plan import Places, describe, make_jobs
+from universal_model_components.experiments.plan import Places, Step, describe, make_jobs
 from universal_model_components.experiments.runs import is_finished
 from universal_model_components.experiments.scheduling import choose, read_filter, slurm_script, unfinished
 
@@ -57,6 +57,7 @@ def test_settings_of_system_and_task_and_steps(tmp_path):
     systems = {"scratch": {"settings": {"learning_rate": 0.01}, "tasks": {"heart": {"epochs": 5}}}}
     _, jobs = planned(tmp_path, systems=systems, steps_per_epoch=6, labels=["all"], label_noise=[2], pretraining=None)
     train, *evaluations = jobs[0].steps
+    assert isinstance(train, Step)
     wanted = {"learning_rate": 0.01, "epochs": 5, "cubes_per_case": 4, "label_noise": 2, "seed": 0, "resume": True}
     assert {key: train.settings[key] for key in wanted} == wanted
     assert [step.settings["split"] for step in evaluations] == ["validation", "test"]
