@@ -82,6 +82,23 @@ def task_datalists(grid: Mapping[str, Any], data: Path) -> dict[str, Listed]:
             ask for different ones.
     """
     found = {name: _find_pairs(name, task, data) for name, task in grid["tasks"].items() if "images" in task}
+    splits = _split_tasks(grid, found)
+    listed: dict[str, Listed] = {}
+    for name, task in grid["tasks"].items():
+        if name in found:
+            parts = {split: [entry for entry in found[name] if splits[entry["group"]] == split] for split in SPLITS}
+            listed[name] = {"name": f"{grid['name']}_{name}", "version": 1, **parts}
+        else:
+            listed[name] = _read(name, data / task["datalist"])
+    for name, content in listed.items():
+        for split in SPLITS[:2]:
+            if not content.get(split):
+                raise ValueError(f"tasks: {name}: no {split!r} case: correct the split or the datalist")
+    return listed
+
+
+def _split_tasks(grid: Mapping[str, Any], found: Mapping[str, list[dict[str, Any]]]) -> dict[str, str]:
+    """Return the split of each person of each task: one for all tasks of the same people."""
     members: dict[str, dict[str, set[str]]] = {}
     counts: dict[str, Any] = {}
     for name, entries in found.items():
@@ -97,18 +114,7 @@ def task_datalists(grid: Mapping[str, Any], data: Path) -> dict[str, Listed]:
             splits |= split_people(strata, counts[people], grid["name"])
         except ValueError as error:
             raise ValueError(f"tasks: {people}: {error}") from None
-    listed: dict[str, Listed] = {}
-    for name, task in grid["tasks"].items():
-        if name in found:
-            parts = {split: [entry for entry in found[name] if splits[entry["group"]] == split] for split in SPLITS}
-            listed[name] = {"name": f"{grid['name']}_{name}", "version": 1, **parts}
-        else:
-            listed[name] = _read(name, data / task["datalist"])
-    for name, content in listed.items():
-        for split in SPLITS[:2]:
-            if not content.get(split):
-                raise ValueError(f"tasks: {name}: no {split!r} case: correct the split or the datalist")
-    return listed
+    return splits
 
 
 def _people(name: str, entry: Mapping[str, Any]) -> str:
