@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from universal_model_components import __version__
@@ -61,6 +64,31 @@ def test_stopping_ends_what_runs_and_what_would_begin(tmp_path):
     assert time.monotonic() - start < 30
     with pytest.raises(Stopped):
         run_python(processes, tmp_path, "")
+
+
+def test_a_child_keeps_the_lock_when_its_parent_is_killed(tmp_path):
+    code = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    parent = (
+        "import os, sys; from pathlib import Path\n"
+        "from universal_model_components.experiments.processes import Processes, locked\n"
+        f"with locked(Path({str(tmp_path / 'lock')!r})) as lock:\n"
+        f"    command, log = [sys.executable, '-c', {code!r}], Path({str(tmp_path / 'log')!r})\n"
+        "    Processes().run(command, log, os.environ, lock, print)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", parent])
+    log = tmp_path / "log"
+    while process.poll() is None and not (log.is_file() and log.read_text().endswith("\n")):
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    child = int(log.read_text())
+    with locked(tmp_path / "lock") as lock:
+        assert lock is None
+    os.kill(child, signal.SIGKILL)
+    while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.02)
+    with locked(tmp_path / "lock") as lock:
+        assert lock is not None
 
 
 def test_a_run_that_another_process_works_on_is_left_to_it(tmp_path):

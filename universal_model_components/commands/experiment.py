@@ -121,7 +121,7 @@ def report(output: str) -> None:
     """
     from ..experiments.report import write_report
 
-    write_report(Path(str(output)))
+    print(f"The report is at {write_report(Path(str(output)))}")
 
 
 EXPERIMENT_COMMANDS = {"run": run, "status": status, "report": report}
