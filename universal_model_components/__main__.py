@@ -13,11 +13,12 @@ import fire
 from .commands.datalist import DATALIST
 from .commands.demo import demo
 from .commands.doctor import doctor
+from .commands.experiment import EXPERIMENT_COMMANDS
 from .commands.weights import WEIGHTS
 from .utils.errors import show_user_errors
 
 NAME = "universal_model_components"
-COMMANDS = {"datalist": DATALIST, "demo": demo, "doctor": doctor, "weights": WEIGHTS}
+COMMANDS = {"datalist": DATALIST, "demo": demo, "doctor": doctor, "experiment": EXPERIMENT_COMMANDS, "weights": WEIGHTS}
 
 
 @dataclass(frozen=True)

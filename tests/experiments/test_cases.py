@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Splits by person: fixed, shared between tasks, and never in the pre-training."""
+
+from __future__ import annotations
+
+import pytest
+from miniature import miniature, write_miniature
+from scan_files import body, write_scan
+
+from universal_model_components.experiments.cases import (
+    count_cases,
+    digest,
+    person_of,
+    pretraining_datalist,
+    split_people,
+    task_datalists,
+    write_once,
+)
+from universal_model_components.experiments.grid import read_grid
+
+
+def people_of(listed, split):
+    return {entry["group"] for entry in listed[split]}
+
+
+@pytest.mark.parametrize(("pattern", "person"), [[None, "case_07_t1"], [r"\d+", "07"], [r"(case_\d+)_", "case_07"]])
+def test_a_person_is_what_the_pattern_finds(pattern, person):
+    assert person_of("a/b/case_07_t1.nii.gz", pattern) == person
+
+
+def test_a_pattern_that_finds_nobody_is_an_error():
+    with pytest.raises(ValueError, match=r"group: 'x' finds nothing in case\.nii"):
+        person_of("case.nii", "x")
+
+
+def test_a_split_is_fixed_and_spreads_who_is_in_both_tasks():
+    members = {f"p{n}": frozenset(["ct", "mri"] if n < 12 else ["mri"]) for n in range(20)}
+    counts = {"test": 5, "validation": 5}
+    splits = split_people(members, counts, "open")
+    assert splits == split_people(dict(reversed(members.items())), counts, "open")
+    assert splits != split_people(members, counts, "other")
+    for split in ("test", "validation"):
+        chosen = [person for person, value in splits.items() if value == split]
+        assert len(chosen) == 5
+        assert sum(len(members[person]) == 2 for person in chosen) == 3
+    with pytest.raises(ValueError, match="20 people to test and validate of 20"):
+        split_people(members, {"test": 10, "validation": 10}, "open")
+
+
+def test_tasks_of_the_same_people_share_their_split_and_pretraining_sees_none_of_the_held_out(tmp_path):
+    for number in range(8):
+        for kind in ("ct", "mri") if number < 5 else ("mri",):
+            for part in ("images", "labels"):
+                write_scan(tmp_path / kind / part / f"p_{number}.nii.gz", body((8, 8, 8)))
+        write_scan(tmp_path / "t1" / f"p_{number}.nii.gz", body((8, 8, 8)))
+    task = {"bundle": "b", "split": {"test": 2, "validation": 2}, "people": "us", "group": r"\d+"}
+    tasks = {
+        kind: {**task, "modality": kind, "images": f"{kind}/images", "labels": f"{kind}/labels"}
+        for kind in ("ct", "mri")
+    }
+    scans = [{"images": "t1", "modality": "mri", "people": "us", "group": r"\d+"}]
+    grid = miniature(tasks=tasks, pretraining={"scans": scans})
+    listed = task_datalists(grid, tmp_path)
+    for split, others in (("training", ("validation", "test")), ("test", ("training", "validation"))):
+        for other in others:
+            assert not people_of(listed["ct"], split) & people_of(listed["mri"], other)
+    held = people_of(listed["mri"], "test") | people_of(listed["mri"], "validation")
+    before = pretraining_datalist(grid, listed, tmp_path)
+    assert len(held) == 4
+    assert not people_of(before, "training") & held
+    assert people_of(before, "test") == held
+    assert {entry["image"].split("/")[0] for entry in before["training"]} == {"ct", "mri", "t1"}
+    assert all("label" not in entry for entry in before["training"])
+    tasks["ct"]["split"] = {"test": 1, "validation": 2}
+    with pytest.raises(ValueError, match=r"split: other tasks of the people 'us'"):
+        task_datalists(grid, tmp_path)
+
+
+def test_missing_folders_and_labels_are_named(tmp_path):
+    grid = read_grid(str(write_miniature(tmp_path)))
+    (tmp_path / "heart" / "labels" / "case_3.nii.gz").unlink()
+    with pytest.raises(ValueError, match=r"tasks: heart: no label .*case_3"):
+        task_datalists(grid, tmp_path)
+    with pytest.raises(ValueError, match=r"tasks: heart: no NIfTI file in /nowhere"):
+        task_datalists(grid, tmp_path / "/nowhere")
+    grid["tasks"] = {"mine": {"datalist": "none.json"}}
+    with pytest.raises(ValueError, match=r"tasks: mine: datalist .*none.json cannot be read"):
+        task_datalists(grid, tmp_path)
+
+
+def test_a_datalist_is_written_once(tmp_path):
+    write_once(tmp_path / "a.json", {"training": [1]})
+    write_once(tmp_path / "a.json", {"training": [1]})
+    with pytest.raises(ValueError, match="changed since the first run"):
+        write_once(tmp_path / "a.json", {"training": [2]})
+
+
+def test_counts_of_cases():
+    cases = list(range(10))
+    assert [count_cases(cases, labels) for labels in ("all", 3, 10, 11, 0.1, 0.25, 0.01)] == [10, 3, 10, 0, 1, 3, 1]
+
+
+def test_a_digest_does_not_depend_on_the_order_of_keys():
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}) != digest({"a": 1})

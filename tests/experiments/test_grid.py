@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Grids: the provided ones, and mistakes in a user's."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from conftest import REPOSITORY
+from miniature import miniature
+
+from universal_model_components.experiments.grid import provided_grids, read_grid
+
+
+def test_the_provided_grids_name_bundles_that_exist():
+    assert set(provided_grids()) == {"open", "table_3", "table_4", "table_5", "figure_4", "figure_5"}
+    for name in provided_grids():
+        grid = read_grid(name)
+        assert grid["name"] == name
+        assert len(grid["seeds"]) >= 5
+        for task in grid["tasks"].values():
+            keys = json.loads((REPOSITORY / "bundles" / task["bundle"] / "configs" / "train.json").read_text())
+            assert set(task.get("settings", {})) | set(grid["settings"]) <= set(keys), name
+    assert read_grid("figure_5")["labels"] == [0.1, 0.3, 0.7, "all"]
+    assert read_grid("table_5")["label_noise"] != [0]
+
+
+def test_what_a_grid_leaves_out_is_filled_in(tmp_path):
+    (tmp_path / "mine.json").write_text(
+        json.dumps({key: miniature()[key] for key in ("tasks", "pretraining")} | {"systems": {"scratch": {}}})
+    )
+    grid = read_grid(str(tmp_path / "mine.json"))
+    assert (grid["name"], grid["baseline"], grid["seeds"], grid["labels"]) == ("mine", "scratch", [0], ["all"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        [{"seed": [1]}, "unknown key 'seed'"],
+        [{"seeds": [0, 0]}, "seeds: .* different values"],
+        [{"seeds": [True]}, "seeds: True"],
+        [{"labels": [0]}, "labels: 0 is not a number of cases"],
+        [{"labels": [1.0]}, "labels: 1.0"],
+        [{"baseline": "none"}, "baseline: 'none' is none of the systems"],
+        [{"pretraining": None}, "has a pre-training, but the grid has no 'pretraining'"],
+        [{"steps_per_epoch": 0}, "steps_per_epoch: 0"],
+        [{"systems": {"scratch": {"tasks": {"liver": {}}}}}, "'liver' is none of the tasks"],
+        [{"tasks": {"heart": {"bundle": "x", "modality": "pet", "datalist": "y"}}}, "modality: 'pet'"],
+        [{"tasks": {"heart": {"bundle": "x", "modality": "ct"}}}, "give either 'datalist'"],
+        [{"tasks": {"heart": {"bundle": "x", "modality": "ct", "images": "y"}}}, "no 'labels'"],
+    ],
+)
+def test_mistakes_in_a_grid_are_named(tmp_path, changes, message):
+    (tmp_path / "grid.json").write_text(json.dumps(miniature(**changes)))
+    with pytest.raises(ValueError, match=message):
+        read_grid(str(tmp_path / "grid.json"))
+
+
+def test_an_unknown_grid_is_named():
+    with pytest.raises(ValueError, match=r"no grid 'table_9'.*table_3"):
+        read_grid("table_9")

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A miniature experiment by the command: stopped in the middle, gone on with, and never done twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import REPOSITORY
+from miniature import miniature, write_miniature
+
+from universal_model_components.experiments.records import (
+    origin_of,
+    pretraining_record,
+    read_cases,
+    read_curve,
+    read_json,
+    run_record,
+)
+
+EPOCHS = 6
+
+
+def command(folder, *options):
+    given = ["--output", folder / "out", "--data", folder, "--bundles", REPOSITORY / "bundles", *options]
+    return [sys.executable, "-m", "universal_model_components", "experiment", "run", folder / "grid.json", *given]
+
+
+def start(folder, *options):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [*map(str, command(folder, *options))], env=environment, stdout=pipe, stderr=pipe, text=True, cwd="/"
+    )
+
+
+def run(folder, *options):
+    process = start(folder, *options)
+    output, errors = process.communicate()
+    return process.returncode, output, errors
+
+
+def times(folder):
+    return {file: file.stat().st_mtime_ns for file in folder.rglob("*.log")}
+
+
+def wait_for(found, process):
+    while process.poll() is None and not list(found()):
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_an_experiment_is_stopped_and_resumed_and_its_finished_runs_are_kept(tmp_path):
+    write_miniature(tmp_path, settings={**miniature()["settings"], "epochs": EPOCHS})
+    out = tmp_path / "out"
+    process = start(tmp_path)
+    wait_for(lambda: out.glob("runs/*/models/checkpoint.pt"), process)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "interrupted: stopped: run it again to go on" in errors.splitlines()[-1]
+    assert not list(out.glob("runs/*/record.json"))
+    [stopped] = out.glob("runs/*/train.log")
+
+    status, _, errors = run(tmp_path)
+    assert status == 0, errors
+    assert "resume: going on from" in stopped.read_text()
+    records = {file.parent: json.loads(file.read_text()) for file in out.glob("runs/*/record.json")}
+    experiment = json.loads((out / "experiment.json").read_text())
+    assert {record["run"] for record in records.values()} == {entry["run"] for entry in experiment["runs"]}
+    assert len(records) == 4
+    for record in records.values():
+        assert [row["epoch"] for row in record["curve"]] == list(range(1, EPOCHS + 1))
+        assert set(record["cases"]) == {"validation"}
+        assert record["seconds"] > 0
+        assert record["peak_memory_mib"] > 100
+        assert (record["pretraining"] is None) == (record["system"] == "scratch")
+    [before] = out.glob("pretraining/*/record.json")
+    assert 0 <= json.loads(before.read_text())["probes"]["val_scale_accuracy"] <= 1
+
+    logs = times(out)
+    status, _, errors = run(tmp_path, "--test", "true", "--only", "system=universal,seed=0")
+    assert status == 0, errors
+    [tested] = [file.parent for file in out.glob("runs/*/record.json") if "test" in read_json(file)["cases"]]
+    assert {file: time for file, time in times(out).items() if file.name != "test.log"} == logs  # no training again
+    assert set(read_json(tested / "record.json")["summary"]) == {"validation", "test"}
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_is_named_with_its_log(tmp_path):
+    pretraining = {**miniature()["pretraining"], "prepare": {"patch_size": [0, 0, 0]}}
+    systems = {"scratch": {"settings": {"epochs": 0}}, "universal": {"pretraining": {}}}
+    write_miniature(tmp_path, seeds=[0], pretraining=pretraining, systems=systems)
+    status, output, errors = run(tmp_path)
+    assert status == 1
+    [log] = (tmp_path / "out").glob("runs/heart-scratch-*/train.log")
+    lines = output.splitlines()
+    assert any(
+        "failed: train failed with exit code" in line and "epochs: 0" in line and str(log) in line for line in lines
+    )
+    assert sum("blocked: needs" in line for line in lines) == 2
+    assert "experiment: 2 failed, 2 need what failed" in errors
+    shown = [sys.executable, "-m", "universal_model_components", "experiment", "status", "--output"]
+    result = subprocess.run([*shown, str(tmp_path / "out")], capture_output=True, text=True, check=False)
+    assert f"failed: {log}" in result.stdout
+    assert "0 of 2 runs finished, 1 failed" in result.stdout
+
+
+def test_records_of_what_the_bundles_leave(tmp_path):
+    (tmp_path / "output").mkdir()
+    curve = tmp_path / "output" / "losses.csv"
+    curve.write_text("epoch,step,loss,val_scale_accuracy\n1,10,0.5,0.25\n2,20,nan,\n")
+    assert read_curve(curve) == [
+        {"epoch": 1, "step": 10, "loss": 0.5, "val_scale_accuracy": 0.25},
+        {"epoch": 2, "step": 20},
+    ]
+    probes = pretraining_record(tmp_path, {"run": "x"})["probes"]
+    assert probes == {"val_modality_accuracy": None, "val_scale_accuracy": 0.25, "val_restoration": None}
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "evaluation.csv").write_text("case,label,probability\na,1,0.75\na,0,0.5\n")
+    (tmp_path / "test" / "evaluation.json").write_text('{"auc": 1.0}')
+    cases = {"a": {"probability": 0.75, "label": 1}, "a#1": {"probability": 0.5, "label": 0}}
+    assert read_cases(tmp_path / "test", "auc") == (cases, {"auc": 1.0})
+    record = run_record(tmp_path, {"metric": "auc"}, ("test",))
+    assert record["summary"] == {"test": {"auc": 1.0}}
+    assert len(record["curve"]) == 2
+    origin = origin_of({"device": "cpu"}, REPOSITORY)
+    assert origin["device"] == "cpu"
+    assert "torch" in origin["versions"]

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which scans train, validate and test: datalists of an experiment, split by person before the first run.
+
+The order of the people is a hash of the experiment's name and theirs. Tasks that name the same "people" share one
+split; so do folders of scans for pre-training, which never get a person that any task validates or tests on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..utils.files import write_atomically
+
+SPLITS = ("training", "validation", "test")
+HELD_OUT = ("validation", "test")
+Listed = dict[str, Any]
+
+
+def person_of(file: str, pattern: str | None) -> str:
+    """Return the person that a scan shows: what a regular expression finds in its name, without one the whole name.
+
+    Args:
+        file: of the scan.
+        pattern: its first group, where it has one, is the person.
+
+    Raises:
+        ValueError: when it finds nothing.
+    """
+    name = Path(Path(file).name.removesuffix(".gz")).stem
+    if pattern is None:
+        return name
+    found = re.search(pattern, name)
+    if found is None:
+        raise ValueError(f"group: {pattern!r} finds nothing in {file}: correct it, or exclude the scan")
+    return found[1] if found.re.groups else found[0]
+
+
+def split_people(members: Mapping[str, frozenset[str]], counts: Mapping[str, int], name: str) -> dict[str, str]:
+    """Give each person a split; who is in the same tasks is spread evenly over test, validation and training.
+
+    Args:
+        members: the tasks of each person.
+        counts: people to "test" and to "validation"; the others train.
+        name: of the experiment.
+
+    Raises:
+        ValueError: when nobody is left to train on.
+    """
+    wanted = counts["test"] + counts["validation"]
+    if wanted >= len(members):
+        raise ValueError(f"split: {wanted} people to test and validate of {len(members)}: ask for fewer")
+    places = []
+    for stratum in set(members.values()):
+        order = sorted((person for person, tasks in members.items() if tasks == stratum), key=lambda p: _hash(name, p))
+        places += [((place + 0.5) / len(order), _hash(name, person), person) for place, person in enumerate(order)]
+    people = [person for *_, person in sorted(places)]
+    splits = dict.fromkeys(people, "training")
+    return splits | dict.fromkeys(people[:wanted], "validation") | dict.fromkeys(people[: counts["test"]], "test")
+
+
+def _hash(name: str, person: str) -> str:
+    return hashlib.sha256(f"{name}:{person}".encode()).hexdigest()
+
+
+def task_datalists(grid: Mapping[str, Any], data: Path) -> dict[str, Listed]:
+    """Make or read the datalist of each task.
+
+    Args:
+        grid: of `read_grid`.
+        data: folder that the grid's paths are relative to.
+
+    Returns:
+        By task: a MONAI datalist with "training", "validation" and "test".
+
+    Raises:
+        ValueError: when a folder or a datalist is missing or empty, a count is impossible, or tasks of the same people
+            ask for different ones.
+    """
+    found = {name: _find_pairs(name, task, data) for name, task in grid["tasks"].items() if "images" in task}
+    splits = _split_tasks(grid, found)
+    listed: dict[str, Listed] = {}
+    for name, task in grid["tasks"].items():
+        if name in found:
+            parts = {split: [entry for entry in found[name] if splits[entry["group"]] == split] for split in SPLITS}
+            listed[name] = {"name": f"{grid['name']}_{name}", "version": 1, **parts}
+        else:
+            listed[name] = _read(name, data / task["datalist"])
+    for name, content in listed.items():
+        for split in SPLITS[:2]:
+            if not content.get(split):
+                raise ValueError(f"tasks: {name}: no {split!r} case: correct the split or the datalist")
+    return listed
+
+
+def _split_tasks(grid: Mapping[str, Any], found: Mapping[str, list[dict[str, Any]]]) -> dict[str, str]:
+    """Return the split of each person of each task: one for all tasks of the same people."""
+    members: dict[str, dict[str, set[str]]] = {}
+    counts: dict[str, Any] = {}
+    for name, entries in found.items():
+        people = _people(name, grid["tasks"][name])
+        if counts.setdefault(people, grid["tasks"][name]["split"]) != grid["tasks"][name]["split"]:
+            raise ValueError(f"tasks: {name}: split: other tasks of the people {people!r} have another: give the same")
+        for entry in entries:
+            members.setdefault(people, {}).setdefault(entry["group"], set()).add(name)
+    splits: dict[str, str] = {}
+    for people, tasks in members.items():
+        try:
+            strata = {person: frozenset(names) for person, names in tasks.items()}
+            splits |= split_people(strata, counts[people], grid["name"])
+        except ValueError as error:
+            raise ValueError(f"tasks: {people}: {error}") from None
+    return splits
+
+
+def _people(name: str, entry: Mapping[str, Any]) -> str:
+    return str(entry.get("people", name))
+
+
+def _find_pairs(name: str, task: Mapping[str, Any], data: Path) -> list[dict[str, Any]]:
+    """List the images of a task that have a label of the same name."""
+    entries = []
+    for image in _find_scans(f"tasks: {name}", task, _people(name, task), data):
+        label = f"{task['labels']}/{Path(image['image']).name}"
+        if not (data / label).is_file():
+            raise ValueError(f"tasks: {name}: no label {data / label}: add it, or exclude the image")
+        entries.append({**image, "label": label})
+    return entries
+
+
+def _find_scans(where: str, source: Mapping[str, Any], people: str, data: Path) -> list[dict[str, Any]]:
+    folder, skipped = data / source["images"], source.get("exclude", [])
+    files = sorted(file.name for file in folder.glob("*.nii*"))
+    files = [file for file in files if person_of(file, None) not in skipped]
+    if not files:
+        raise ValueError(f"{where}: no NIfTI file in {folder}: correct 'images', or give --data DIR")
+    return [
+        {
+            "image": f"{source['images']}/{file}",
+            "modality": source["modality"],
+            "group": f"{people}/{person_of(file, source.get('group'))}",
+        }
+        for file in files
+    ]
+
+
+def _read(name: str, file: Path) -> Listed:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"tasks: {name}: datalist {file} cannot be read ({error}): correct it, or --data") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"tasks: {name}: datalist {file} holds no mapping of lists of cases")
+    return content
+
+
+def pretraining_datalist(grid: Mapping[str, Any], listed: Mapping[str, Listed], data: Path) -> Listed:
+    """List the scans to pre-train on: those of the grid and the tasks' own for training, without labels.
+
+    Nobody whom a task validates or tests on is among them, in any folder; they are listed as "test", so that the
+    preparation checks it once more.
+
+    Args:
+        grid: of `read_grid`; its pre-training has "scans".
+        listed: of `task_datalists`.
+        data: folder that the grid's paths are relative to.
+    """
+    held: dict[str, dict[str, Any]] = {}
+    own: list[dict[str, Any]] = []
+    for name, task in grid["tasks"].items():
+        folder = task.get("dataset_dir", "")
+        for split in SPLITS:
+            for entry in listed[name].get(split, []):
+                image = str(Path(folder) / entry["image"])
+                group = entry["group"] if "images" in task else f"{_people(name, task)}/{entry.get('group', image)}"
+                scan = {"image": image, "modality": task["modality"], "group": group}
+                if split in HELD_OUT:
+                    held[image] = scan
+                else:
+                    own.append(scan)
+    scans = [
+        scan
+        for source in grid["pretraining"]["scans"]
+        for scan in _find_scans("pretraining", source, _people(source["images"], source), data)
+    ]
+    if grid["pretraining"].get("own_scans", True):
+        scans += own
+    people = {scan["group"] for scan in held.values()}
+    training = {scan["image"]: scan for scan in scans if scan["group"] not in people and scan["image"] not in held}
+    return {
+        "name": "given",
+        "version": 1,
+        "training": [training[image] for image in sorted(training)],
+        "test": [held[image] for image in sorted(held)],
+    }
+
+
+def write_once(file: Path, content: Mapping[str, Any]) -> None:
+    """Write a datalist; one that is there must be the same, as a split never changes after the first run.
+
+    Raises:
+        ValueError: when it differs.
+    """
+    if not file.is_file():
+        text = json.dumps(content, indent=1) + "\n"
+        write_atomically(file, lambda path: path.write_text(text, encoding="utf-8"))
+    elif json.loads(file.read_text(encoding="utf-8")) != content:
+        raise ValueError(f"{file}: the scans or the split changed since the first run: give another --output")
+
+
+def digest(content: Any) -> str:
+    """Return eight hexadecimal digits that tell one JSON content from another."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def count_cases(listed: Sequence[Any], labels: Any) -> int:
+    """Return how many of the training cases "all", a number or a share of them are; 0 where there are too few."""
+    total = len(listed)
+    if labels == "all":
+        return total
+    if isinstance(labels, float):
+        return max(1, int(labels * total + 0.5))
+    return labels if labels <= total else 0

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An experiment as data: a JSON grid of systems, tasks, seeds, labels and label noise, read and checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+GRIDS = Path(__file__).with_name("grids")
+MODALITIES = ("ct", "mri")
+METRICS = ("iou", "auc")  # key metrics: of segmentation and of classification
+KEYS = {
+    "grid": (
+        *("name", "title", "baseline", "seeds", "labels", "label_noise", "settings", "steps_per_epoch"),
+        *("pretraining", "systems", "tasks", "paper"),
+    ),
+    "pretraining": ("bundle", "configs", "prepare", "settings", "scans", "own_scans", "datalists"),
+    "scans": ("images", "modality", "people", "group", "exclude"),
+    "system": ("title", "pretraining", "settings", "tasks"),
+    "task": (
+        *("title", "bundle", "metric", "modality", "settings", "dataset_dir", "datalist"),
+        *("images", "labels", "split", "people", "group", "exclude"),
+    ),
+}
+
+
+def provided_grids() -> list[str]:
+    """Return the names of the grids that come with the package."""
+    return sorted(file.stem for file in GRIDS.glob("*.json"))
+
+
+def read_grid(name: str) -> dict[str, Any]:
+    """Read a grid and fill in what it leaves out.
+
+    Args:
+        name: of a provided grid, or the path of a JSON file.
+
+    Returns:
+        The grid: "name", "title", "baseline" (a system), "seeds", "labels" (numbers of training cases, shares below 1,
+        or "all"), "label_noise" (as the bundles' key), "settings" of every target training, "systems" and "tasks" by
+        name, and "pretraining", which is None where no system has any.
+
+    Raises:
+        ValueError: when there is no such grid, or a key is missing, unknown or has an impossible value; one line.
+    """
+    file = Path(name) if name.endswith(".json") else GRIDS / f"{name}.json"
+    try:
+        given = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        what = f"{file}: {error}" if file.is_file() or name.endswith(".json") else f"no grid {name!r}"
+        raise ValueError(f"experiment: {what}: give one of {provided_grids()}, or a grid's JSON file") from None
+    where = f"experiment: {file}"
+    _check_keys(where, given, KEYS["grid"], ("systems", "tasks"))
+    defaults = {"name": file.stem, "title": file.stem, "baseline": "scratch", "seeds": [0], "labels": ["all"]}
+    grid = {**defaults, "label_noise": [0], "settings": {}, "pretraining": None, **given}
+    _check_values(where, grid)
+    _check_systems(where, grid)
+    for task, entry in grid["tasks"].items():
+        _check_task(f"{where}: tasks: {task}", entry)
+    return grid
+
+
+def _check_keys(where: str, entry: Any, known: Sequence[str], needed: Sequence[str] = ()) -> None:
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"{where} is {entry!r}, expected a mapping with {list(needed or known)}")
+    unknown, missing = sorted(set(entry) - set(known)), [key for key in needed if key not in entry]
+    if unknown:
+        raise ValueError(f"{where}: unknown key {unknown[0]!r}, expected one of {list(known)}")
+    if missing:
+        raise ValueError(f"{where}: no {missing[0]!r}: add it")
+
+
+def _check_values(where: str, grid: Mapping[str, Any]) -> None:
+    for key in ("seeds", "labels", "label_noise"):
+        values = grid[key]
+        if not isinstance(values, list) or not values or len({json.dumps(value) for value in values}) < len(values):
+            raise ValueError(f"{where}: {key}: {values!r} is not a list of different values")
+    for seed in grid["seeds"]:
+        if not _is_count(seed):
+            raise ValueError(f"{where}: seeds: {seed!r} is not a whole number")
+    for labels in grid["labels"]:
+        if labels != "all" and not (_is_count(labels, 1) or (isinstance(labels, float) and 0 < labels < 1)):
+            raise ValueError(f"{where}: labels: {labels!r} is not a number of cases, a share below 1 or 'all'")
+    steps = grid.get("steps_per_epoch")
+    if steps is not None and not (_is_count(steps, 1) and "batch_size" in grid["settings"]):
+        raise ValueError(f"{where}: steps_per_epoch: {steps!r}: give a whole number, and settings: batch_size")
+
+
+def _is_count(value: Any, least: int = 0) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _check_systems(where: str, grid: Mapping[str, Any]) -> None:
+    if grid["baseline"] not in grid["systems"]:
+        raise ValueError(f"{where}: baseline: {grid['baseline']!r} is none of the systems {list(grid['systems'])}")
+    for name, system in grid["systems"].items():
+        place = f"{where}: systems: {name}"
+        _check_keys(place, system, KEYS["system"])
+        unknown = sorted(set(system.get("tasks", {})) - set(grid["tasks"]))
+        if unknown:
+            raise ValueError(f"{place}: tasks: {unknown[0]!r} is none of the tasks {list(grid['tasks'])}")
+        if "pretraining" in system and grid["pretraining"] is None:
+            raise ValueError(f"{place}: has a pre-training, but the grid has no 'pretraining': add it")
+    if grid["pretraining"] is not None:
+        place = f"{where}: pretraining"
+        _check_keys(place, grid["pretraining"], KEYS["pretraining"], ("bundle", "configs"))
+        if ("scans" in grid["pretraining"]) == ("datalists" in grid["pretraining"]):
+            raise ValueError(f"{place}: give either 'scans' (folders) or 'datalists' (files)")
+        for source in grid["pretraining"].get("scans", []):
+            _check_keys(f"{place}: scans", source, KEYS["scans"], ("images", "modality"))
+
+
+def _check_task(where: str, task: Any) -> None:
+    _check_keys(where, task, KEYS["task"], ("bundle", "modality"))
+    if task["modality"] not in MODALITIES:
+        raise ValueError(f"{where}: modality: {task['modality']!r} is none of {list(MODALITIES)}")
+    if task.get("metric", "iou") not in METRICS:
+        raise ValueError(f"{where}: metric: {task['metric']!r} is none of {list(METRICS)}")
+    if ("datalist" in task) == ("images" in task):
+        raise ValueError(f"{where}: give either 'datalist', or 'images', 'labels' and 'split'")
+    if "images" in task:
+        _check_keys(where, task, KEYS["task"], ("images", "labels", "split"))
+        _check_keys(f"{where}: split", task["split"], ("test", "validation"), ("test", "validation"))

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a grid to jobs: cube stores, pre-trainings and target runs, each a few calls of `monai.bundle run`.
+
+A job's name ends in a digest of all that it depends on, so a finished one is never redone, and one whose settings have
+changed is another. Paths are not among them: the folders may move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .cases import count_cases, digest, pretraining_datalist, task_datalists, write_once
+
+STORE, PRETRAINING, RUN = "store", "pretraining", "run"
+FOLDERS = {STORE: "stores", PRETRAINING: "pretraining", RUN: "runs"}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call of `monai.bundle run`.
+
+    Args:
+        name: of the step; its settings, log and outputs are named by it.
+        configs: files, in the order in which one replaces keys of another.
+        settings: top-level keys to replace.
+    """
+
+    name: str
+    configs: tuple[str, ...]
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What runs in one folder, and leaves one record there.
+
+    Args:
+        name: of the folder; unique.
+        kind: "store", "pretraining" or "run".
+        folder: of the job.
+        steps: in their order.
+        needs: names of the jobs that must have finished.
+        facts: what its record says about it.
+    """
+
+    name: str
+    kind: str
+    folder: Path
+    steps: tuple[Step, ...]
+    needs: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Folders of an experiment, absolute.
+
+    Args:
+        output: of everything that it writes.
+        data: that the grid's paths are relative to.
+        bundles: where the bundles are.
+    """
+
+    output: Path
+    data: Path
+    bundles: Path
+
+    def configs(self, bundle: str, *names: str) -> tuple[str, ...]:
+        """Return config files of a bundle.
+
+        Raises:
+            ValueError: when one is missing.
+        """
+        files = [self.bundles / bundle / "configs" / name for name in names]
+        for file in files:
+            if not file.is_file():
+                raise ValueError(f"bundles: no file {file}: give the bundles' folder by --bundles DIR")
+        return tuple(map(str, files))
+
+
+def make_jobs(grid: Mapping[str, Any], places: Places) -> list[Job]:
+    """List an experiment's jobs in the order of their work, and write its datalists.
+
+    The comparison is useful early: all systems of a seed come before the next seed, the baseline first. A pre-training
+    comes right before the first run that needs it.
+
+    Args:
+        grid: of `read_grid`.
+        places: folders.
+
+    Raises:
+        ValueError: when data or a bundle is missing, or the split has changed since the first run.
+    """
+    listed = task_datalists(grid, places.data)
+    for task, content in listed.items():
+        if "images" in grid["tasks"][task]:
+            write_once(places.output / "datalists" / f"{task}.json", content)
+    pretrainings = dict(_pretrainings(grid, listed, places))
+    before = {job.name: job for pair in pretrainings.values() for job in pair}
+    jobs: dict[str, Job] = {}
+    for run in _runs(grid, listed, places, pretrainings):
+        for name in run.needs:
+            jobs |= {needed: before[needed] for needed in (*before[name].needs, name) if needed not in jobs}
+        jobs.setdefault(run.name, run)
+    return list(jobs.values())
+
+
+def _pretrainings(
+    grid: Mapping[str, Any], listed: Mapping[str, Any], places: Places
+) -> Iterator[tuple[str, tuple[Job, Job]]]:
+    """Yield, by system, the jobs that make the store and train on it; the same ones for equal settings."""
+    shared, made = grid["pretraining"], {}
+    if shared is None:
+        return
+    store = _store(grid, listed, places)
+    for system, entry in grid["systems"].items():
+        if "pretraining" not in entry:
+            continue
+        settings = {**shared.get("settings", {}), **entry["pretraining"].get("settings", {})}
+        configs = entry["pretraining"].get("configs", shared["configs"])
+        key = digest([store.name, shared["bundle"], configs, settings])
+        if key not in made:
+            folder = places.output / FOLDERS[PRETRAINING] / f"{system}-{key}"
+            paths = {"bundle_root": str(folder), "cube_store": str(store.folder / "cubes"), "resume": True}
+            step = Step("train", places.configs(shared["bundle"], *configs), {**settings, **paths})
+            facts = {"experiment": grid["name"], "run": folder.name, "system": system, "settings": settings}
+            made[key] = Job(folder.name, PRETRAINING, folder, (step,), (store.name,), facts)
+        yield system, (store, made[key])
+
+
+def _store(grid: Mapping[str, Any], listed: Mapping[str, Any], places: Places) -> Job:
+    """Return the job that makes the cubes of all pre-trainings."""
+    shared = grid["pretraining"]
+    settings = dict(shared.get("prepare", {}))
+    if "datalists" in shared:
+        content: Any = shared["datalists"]
+        lists: Any = [str(places.data / file) for file in content]
+    else:
+        content = pretraining_datalist(grid, listed, places.data)
+        lists = str(places.output / "datalists" / f"pretraining-{digest(content)}.json")
+        write_once(Path(lists), content)
+        settings["dataset_dir"] = str(places.data)
+    name = f"cubes-{digest([shared['bundle'], shared.get('prepare', {}), content])}"
+    folder = places.output / FOLDERS[STORE] / name
+    paths = {"bundle_root": str(folder), "datalist": lists, "cube_store": str(folder / "cubes")}
+    step = Step("prepare", places.configs(shared["bundle"], "prepare.json"), {**settings, **paths})
+    facts = {"experiment": grid["name"], "run": name, "settings": shared.get("prepare", {})}
+    return Job(name, STORE, folder, (step,), (), facts)
+
+
+def _runs(
+    grid: Mapping[str, Any],
+    listed: Mapping[str, Any],
+    places: Places,
+    pretrainings: Mapping[str, tuple[Job, Job]],
+) -> Iterator[Job]:
+    systems = sorted(grid["systems"], key=lambda name: name != grid["baseline"])
+    for seed in grid["seeds"]:
+        for labels in grid["labels"]:
+            for noise in grid["label_noise"]:
+                for task in grid["tasks"]:
+                    cases = count_cases(listed[task]["training"], labels)
+                    for system in systems if cases else []:
+                        before = pretrainings.get(system)
+                        cell = {"task": task, "system": system, "seed": seed, "labels": cases, "label_noise": noise}
+                        yield _run(grid, listed[task], places, cell, before[1] if before else None)
+
+
+def _run(
+    grid: Mapping[str, Any], listed: Mapping[str, Any], places: Places, cell: dict[str, Any], before: Job | None
+) -> Job:
+    task = grid["tasks"][cell["task"]]
+    system = grid["systems"][cell["system"]]
+    settings = {**grid["settings"], **task.get("settings", {}), **system.get("settings", {})}
+    settings |= system.get("tasks", {}).get(cell["task"], {})
+    fraction = cell["labels"] / len(listed["training"])
+    settings |= {"seed": cell["seed"], "label_fraction": fraction}
+    if cell["label_noise"]:
+        settings["label_noise"] = cell["label_noise"]
+    if "steps_per_epoch" in grid:
+        cubes = grid["steps_per_epoch"] * settings["batch_size"] / cell["labels"]
+        settings["cubes_per_case"] = max(1, round(cubes))
+    key = digest([task["bundle"], settings, listed, before.name if before else None])
+    noise = f"-noise{cell['label_noise']}" if cell["label_noise"] else ""
+    name = f"{cell['task']}-{cell['system']}-labels{cell['labels']}{noise}-seed{cell['seed']}-{key}"
+    folder = places.output / FOLDERS[RUN] / name
+    facts = {
+        "experiment": grid["name"],
+        "run": name,
+        **cell,
+        "label_fraction": fraction,
+        "pretraining": before.name if before else None,
+        "metric": task.get("metric", "iou"),
+        "higher_is_better": True,
+        "settings": settings,
+    }
+    steps = _run_steps(task, places, folder, {**settings, **_run_paths(task, places, folder, cell["task"], before)})
+    return Job(name, RUN, folder, steps, (before.name,) if before else (), facts)
+
+
+def _run_paths(task: Mapping[str, Any], places: Places, folder: Path, name: str, before: Job | None) -> dict[str, Any]:
+    own = "images" in task
+    paths = {
+        "bundle_root": str(folder),
+        "dataset_dir": str(places.data / task.get("dataset_dir", "")),
+        "datalist": str(places.output / "datalists" / f"{name}.json" if own else places.data / task["datalist"]),
+    }
+    if task.get("metric") == "auc":  # classification keeps normalized scans, which its runs share
+        paths["cache_dir"] = str(places.output / "caches" / name)
+    if before is not None:
+        paths["pretrained_weights"] = str(before.folder / "models" / "model.pt")
+    return paths
+
+
+def _run_steps(task: Mapping[str, Any], places: Places, folder: Path, settings: dict[str, Any]) -> tuple[Step, ...]:
+    """Return training, and evaluation of its best weights on the validation and on the test cases."""
+    train = Step("train", places.configs(task["bundle"], "train.json"), {**settings, "resume": True})
+    configs = places.configs(task["bundle"], "train.json", "evaluate.json")
+    weights = {"pretrained_weights": str(folder / "models" / "model.pt")}
+    evaluations = [
+        Step(split, configs, {**settings, **weights, "split": split, "output_dir": str(folder / split)})
+        for split in ("validation", "test")
+    ]
+    return (train, *evaluations)
+
+
+def describe(grid: Mapping[str, Any], jobs: list[Job]) -> dict[str, Any]:
+    """Return what the report and the status read: the grid, and its runs and pre-trainings."""
+    keys = ("run", "task", "system", "seed", "labels", "label_fraction", "label_noise", "pretraining")
+    runs = [{key: job.facts[key] for key in keys} for job in jobs if job.kind == RUN]
+    before = [{key: job.facts[key] for key in ("run", "system")} for job in jobs if job.kind == PRETRAINING]
+    stores = [job.name for job in jobs if job.kind == STORE]
+    return {**grid, "runs": runs, "pretrainings": before, "stores": stores}

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The record of a finished job: what the bundle left in its folder, in one JSON file."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..utils.versions import versions
+
+RECORD, STATE = "record.json", "state.json"
+CASE_METRICS = {"iou": ("iou", "dice", "mean_iou", "hd95_mm"), "auc": ("probability", "label")}
+PROBES = ("val_modality_accuracy", "val_scale_accuracy", "val_restoration")
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Return a JSON file's mapping; an empty one where there is no file."""
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def read_curve(file: Path) -> list[dict[str, float]]:
+    """Return the rows of losses.csv, numbers alone; a value that is missing in a row is left out."""
+    with file.open(encoding="utf-8", newline="") as stream:
+        rows = [{name: _number(text) for name, text in row.items()} for row in csv.DictReader(stream)]
+    return [{name: value for name, value in row.items() if value is not None} for row in rows]
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    if not math.isfinite(value):
+        return None
+    return int(value) if text is not None and text.isdigit() else value
+
+
+def read_cases(folder: Path, metric: str) -> tuple[dict[str, Any], dict[str, float | None]]:
+    """Read what an evaluation left.
+
+    Args:
+        folder: with evaluation.csv and evaluation.json.
+        metric: "iou" of a segmentation, "auc" of a classification.
+
+    Returns:
+        The metrics of each case (a sample that repeats a case's name gets a number), and the summary of all.
+    """
+    cases: dict[str, Any] = {}
+    with (folder / "evaluation.csv").open(encoding="utf-8", newline="") as stream:
+        for row in csv.DictReader(stream):
+            name = row["case"] if row["case"] not in cases else f"{row['case']}#{len(cases)}"
+            cases[name] = {key: _number(row.get(key)) for key in CASE_METRICS[metric]}
+    summary = read_json(folder / "evaluation.json")
+    if metric == "auc":
+        return cases, {metric: summary[metric]}
+    return cases, {key: summary[key]["mean"] for key in CASE_METRICS[metric]}
+
+
+def origin_of(job_settings: Mapping[str, Any], bundles: Path) -> dict[str, Any]:
+    """Return what a record says about where it was made: versions, the code's commit, the device."""
+    device = job_settings.get("device") or ("cuda:0" if torch.cuda.is_available() else "cpu")
+    git = subprocess.run(
+        ["git", "-C", str(bundles), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+    )
+    commit = git.stdout.strip() or None
+    return {"versions": {**versions(), "commit": commit}, "device": str(device)}
+
+
+def run_record(folder: Path, facts: Mapping[str, Any], splits: tuple[str, ...]) -> dict[str, Any]:
+    """Return what a target run found: metrics of each case of the evaluated splits, summaries, the training's curve."""
+    found = {split: read_cases(folder / split, facts["metric"]) for split in splits}
+    return {
+        **facts,
+        "cases": {split: cases for split, (cases, _) in found.items()},
+        "summary": {split: summary for split, (_, summary) in found.items()},
+        "curve": read_curve(folder / "output" / "losses.csv"),
+    }
+
+
+def pretraining_record(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a pre-training found: its curve, and the probes of its last validation, None for what it lacks."""
+    curve = read_curve(folder / "output" / "losses.csv")
+    probes = {name: next((row[name] for row in reversed(curve) if name in row), None) for name in PROBES}
+    return {**facts, "curve": curve, "probes": probes}

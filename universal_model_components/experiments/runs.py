@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One job from where it stands to its record: each step is a process of the stock `python -m monai.bundle run`.
+
+What has been done is in state.json; a training that was killed resumes from its checkpoint. The record is written last,
+whole or not at all, and a job that has one is never done again.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..utils.errors import USER_ERRORS, user_error
+from ..utils.files import write_json
+from .plan import PRETRAINING, RUN, Job, Step
+from .processes import Processes, Stopped, locked
+from .records import RECORD, STATE, origin_of, pretraining_record, read_json, run_record
+
+FINISHED, FAILED, ELSEWHERE, BLOCKED = "finished", "failed", "elsewhere", "blocked"
+TEST = "test"
+LOCK_SECONDS = 1.0  # between two looks at a job that others need and another process works on
+
+
+@dataclass(frozen=True)
+class Options:
+    """How jobs are done.
+
+    Args:
+        test: also evaluate on the test cases.
+        threads: of each process, where OMP_NUM_THREADS is not set.
+        bundles: folder of the bundles.
+    """
+
+    test: bool
+    threads: int
+    bundles: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended.
+
+    Args:
+        name: of the job.
+        status: "finished", "failed", "elsewhere" (another process works on it) or "blocked" (what it needs failed).
+        message: one line.
+    """
+
+    name: str
+    status: str
+    message: str = ""
+
+
+def is_finished(job: Job, test: bool) -> bool:
+    """Tell whether a job has its record, with test cases where they are asked for."""
+    record = read_json(job.folder / RECORD)
+    return bool(record) and (job.kind != RUN or not test or TEST in record["cases"])
+
+
+def perform(job: Job, options: Options, processes: Processes) -> Outcome:
+    """Do what is left of a job.
+
+    A run that another process works on is left to it; a store or a pre-training is waited for.
+
+    Raises:
+        Stopped: when `processes` are stopped.
+    """
+    while True:
+        with locked(job.folder / "lock") as lock:
+            if lock is not None:
+                try:
+                    return _perform_locked(job, options, processes, lock)
+                except USER_ERRORS as error:
+                    return Outcome(job.name, FAILED, f"{user_error(error)}: {job.folder}")
+        if job.kind == RUN:
+            return Outcome(job.name, ELSEWHERE)
+        if processes.stopped.wait(LOCK_SECONDS):
+            raise Stopped
+
+
+def _perform_locked(job: Job, options: Options, processes: Processes, lock: int) -> Outcome:
+    if is_finished(job, options.test):
+        return Outcome(job.name, FINISHED)
+    steps = [step for step in job.steps if step.name != TEST or options.test]
+    state = {"done": [], "seconds": 0.0, "peak_memory_mib": 0.0, **read_json(job.folder / STATE), "failed": None}
+    for step in steps:
+        if step.name not in state["done"]:
+            status = _call(job, step, state, options, processes, lock)
+            if status:
+                log = job.folder / f"{step.name}.log"
+                return Outcome(job.name, FAILED, f"{step.name} failed with exit code {status} ({_end_of(log)}): {log}")
+    _write_record(job, [step.name for step in steps], state, options)
+    return Outcome(job.name, FINISHED)
+
+
+def _call(job: Job, step: Step, state: dict[str, Any], options: Options, processes: Processes, lock: int) -> int:
+    """Run a step, keep the state on disk up to date, and return the exit code."""
+
+    def save(seconds: float) -> None:
+        state["seconds"] += seconds
+        write_json(job.folder / STATE, state)
+
+    save(0.0)
+    settings = job.folder / f"{step.name}.json"
+    write_json(settings, step.settings)
+    configs = [*step.configs, str(settings)]
+    logging = Path(step.configs[0]).with_name("logging.conf")
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(configs)]
+    command += ["--logging_file", str(logging)]
+    environment = {"OMP_NUM_THREADS": str(options.threads), **os.environ}
+    ended = processes.run(command, job.folder / f"{step.name}.log", environment, lock, save)
+    state["peak_memory_mib"] = max(state["peak_memory_mib"], round(ended.peak_memory_mib, 1))
+    state["failed"] = step.name if ended.status else None
+    state["done"] += [] if ended.status else [step.name]
+    save(0.0)
+    return ended.status
+
+
+def _end_of(log: Path) -> str:
+    """Return the last line of a log: a user error is one line."""
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+    return next((line.split("\r")[-1].strip() for line in reversed(lines) if line.strip()), "no output")
+
+
+def _write_record(job: Job, done: list[str], state: Mapping[str, Any], options: Options) -> None:
+    facts: dict[str, Any] = dict(job.facts)
+    if job.kind == RUN:
+        facts = run_record(job.folder, facts, tuple(name for name in done if name != "train"))
+    elif job.kind == PRETRAINING:
+        facts = pretraining_record(job.folder, facts)
+    cost = {"seconds": round(state["seconds"], 1), "peak_memory_mib": state["peak_memory_mib"]}
+    write_json(job.folder / RECORD, {**facts, **cost, **origin_of(facts["settings"], options.bundles)})
+    (job.folder / "models" / "checkpoint.pt").unlink(missing_ok=True)  # nothing is left to resume

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where an experiment stands: runs finished, running, failed and left, by task and system."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from .plan import FOLDERS, PRETRAINING, RUN, STORE
+from .processes import locked
+from .records import RECORD, STATE, read_json
+from .runs import FAILED, FINISHED
+
+EXPERIMENT = "experiment.json"
+RUNNING, LEFT = "running", "left"
+
+
+def state_of(folder: Path) -> str:
+    """Return "finished", "running", "failed" or "left" for the folder of a job."""
+    if (folder / RECORD).is_file():
+        return FINISHED
+    if not folder.is_dir():
+        return LEFT
+    with locked(folder / "lock") as lock:
+        if lock is None:
+            return RUNNING
+    return FAILED if read_json(folder / STATE).get("failed") else LEFT
+
+
+def print_status(output: Path) -> None:
+    """Print a table of an experiment's runs, its pre-trainings, the failures with their logs, and the time left.
+
+    Args:
+        output: folder of the experiment.
+
+    Raises:
+        ValueError: when there is no experiment.
+    """
+    experiment = read_json(output / EXPERIMENT)
+    if not experiment:
+        raise ValueError(f"output: no {EXPERIMENT} in {output}: give the folder of an `experiment run`")
+    folders = {entry["run"]: output / FOLDERS[RUN] / entry["run"] for entry in experiment["runs"]}
+    before = {entry["run"]: output / FOLDERS[PRETRAINING] / entry["run"] for entry in experiment["pretrainings"]}
+    before |= {name: output / FOLDERS[STORE] / name for name in experiment["stores"]}
+    states = {name: state_of(folder) for name, folder in {**before, **folders}.items()}
+    print(f"{experiment['title']}: {_counts([states[name] for name in folders])}")
+    for name in before:
+        print(f"  {name}: {states[name]}")
+    for line in _table(experiment, states):
+        print(line)
+    for name, folder in {**before, **folders}.items():
+        if states[name] == FAILED:
+            print(f"{name}: failed: {folder / read_json(folder / STATE)['failed']}.log")
+    seconds = [read_json(folder / RECORD)["seconds"] for name, folder in folders.items() if states[name] == FINISHED]
+    if seconds:
+        left = mean(seconds) * (len(folders) - len(seconds)) / 3600
+        print(
+            f"{sum(seconds) / 3600:.1f} hours of runs so far, {mean(seconds):.0f} s a run; about {left:.1f} hours left"
+        )
+
+
+def _counts(states: list[str]) -> str:
+    count = Counter(states)
+    named = [f"{count[state]} {state}" for state in (RUNNING, FAILED) if count[state]]
+    return ", ".join([f"{count[FINISHED]} of {len(states)} runs finished", *named])
+
+
+def _table(experiment: dict[str, Any], states: dict[str, str]) -> list[str]:
+    """Return finished runs of all, a row for each task, a column for each system."""
+    systems = list(experiment["systems"])
+    rows = [["", *systems]]
+    for task in experiment["tasks"]:
+        cells = []
+        for system in systems:
+            names = [run["run"] for run in experiment["runs"] if (run["task"], run["system"]) == (task, system)]
+            cells.append(f"{sum(states[name] == FINISHED for name in names)}/{len(names)}")
+        rows.append([task, *cells])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
