@@ -26,9 +26,16 @@ def test_demo_ends_in_a_report(tmp_path):
     result = demo("--output", tmp_path / "demo", "--bundle", BUNDLE, *small)
     assert result.returncode == 0, result.stderr[-3000:]
     page = (tmp_path / "demo" / "report.html").read_text()
-    for step in ("draw", "prepare", "train", "evaluate"):
+    for step in ("draw", "label", "prepare", "train", "evaluate"):
         assert f"== {step}" in result.stdout
-    for part in ("Did it learn to restore?", "What the features know", "data:image/png;base64", "evaluate.json"):
+    said = ("Did it learn to restore?", "What the features know", "read voxel by voxel from the frozen features")
+    for part in (*said, "data:image/png;base64", "evaluate.json"):
+        "Did it learn to restore?",
+        "What the features know",
+        "read voxel by voxel from the frozen features",
+        "data:image/png;base64",
+        "evaluate.json",
+    ):
         assert part in page
     assert 'src="http' not in page
     assert {path.stem for path in (tmp_path / "demo" / "output" / "panels").glob("[a-z]*.png")} >= {

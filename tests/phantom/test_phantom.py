@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import nibabel as nib
@@ -14,6 +15,7 @@ from universal_model_components.phantom import (
     draw_heart_ct,
     draw_heart_mri,
     draw_thorax_ct,
+    write_labeled_phantoms,
     write_phantoms,
 )
 from universal_model_components.phantom.brain import paint_head
@@ -200,3 +202,19 @@ def test_anatomy_is_painted_on_any_canvas_with_its_masks(paint: str) -> None:
     assert canvas.image.max() <= high + 1e-3
     assert (canvas.image != tissues["air"]).mean() > 0.05
     assert all(0 < mask.max() <= 1 for mask in canvas.labels.values())
+
+
+def test_labeled_phantoms_are_a_datalist_of_other_scans(tmp_path: Path) -> None:
+    datalist = write_labeled_phantoms(tmp_path / "labeled", 3, seed=5, shape=(24, 24, 16))
+    lists = json.loads(datalist.read_text())
+    assert {name: len(entries) for name, entries in lists.items()} == {"training": 2, "validation": 1}
+    for entry in [*lists["training"], *lists["validation"]]:
+        image, label = (nib.load(datalist.parent / entry[key]) for key in ("image", "label"))
+        assert image.shape == label.shape
+        assert np.allclose(image.affine, label.affine)
+        assert set(np.unique(label.dataobj)) == {0, 1}
+    drawn = [file.read_bytes() for file in write_phantoms(tmp_path / "plain", 4, 5, (24, 24, 16), progress=False)]
+    assert all((datalist.parent / entry["image"]).read_bytes() not in drawn for entry in lists["training"])
+    again = write_labeled_phantoms(tmp_path / "again", 3, seed=5, shape=(24, 24, 16))
+    files = [file.relative_to(again.parent) for file in sorted(again.parent.rglob("*.*"))]
+    assert all((again.parent / file).read_bytes() == (datalist.parent / file).read_bytes() for file in files)

@@ -19,7 +19,7 @@ from pathlib import Path
 from ..cubes.store import read_index
 from ..figures.panels import draw_scans
 from ..figures.report import write_report
-from ..phantom import write_phantoms
+from ..phantom import write_labeled_phantoms, write_phantoms
 
 BUNDLE = "bundles/universal_model_pretraining"
 
@@ -98,14 +98,19 @@ def demo(
         raise SystemExit(f"demo: data folder {data} does not exist; give a folder with sub-folders ct and mri")
     scans = root / "scans" if data is None else Path(data).resolve()
     steps = Steps()
+    probe: dict[str, object] = {}
     if data is None:
+        labeled = root / "labeled"
         steps.call("draw", f"{cases} synthetic scans of each modality", lambda: write_phantoms(scans, cases, seed))
+        steps.call("label", "6 more with masks, for the live probe", lambda: write_labeled_phantoms(labeled, 6, seed))
+        probed = {"datalist": str(labeled / "datalist.json"), "dataset_dir": str(labeled), "modality": "mri"}
+        probe = {"probe_interval": max(1, epochs // 4), "probe_data": probed}
     settings = {"bundle_root": str(root), "seed": seed}
     shape = {"patch_size": list(patch_size)}
     training = settings | {"features": list(features), "epochs": epochs, "batch_size": 12, "resume": False}
     files = [configs / "train.json", configs / "modern.json"]
     steps.bundle("prepare", [configs / "prepare.json"], dataset_dir=str(scans), **settings, **shape)
-    steps.bundle("train", files, **training, panel_interval=max(1, epochs // 4))
+    steps.bundle("train", files, **training, panel_interval=max(1, epochs // 4), **probe)
     steps.bundle("evaluate", [*files, configs / "evaluate.json"], **training)
     report, picture = root / "report.html", root / "scans.png"
     source = "synthetic scans" if data is None else f"the scans in {Path(data).name}"

@@ -8,7 +8,15 @@ import `utils`.
 
 from __future__ import annotations
 
-from .files import write_phantoms
+from .files import write_labeled_phantoms, write_phantoms
 from .scans import Phantom, draw_brain_mri, draw_heart_ct, draw_heart_mri, draw_thorax_ct
 
-__all__ = ["Phantom", "draw_brain_mri", "draw_heart_ct", "draw_heart_mri", "draw_thorax_ct", "write_phantoms"]
+__all__ = [
+    "Phantom",
+    "draw_brain_mri",
+    "draw_heart_ct",
+    "draw_heart_mri",
+    "draw_thorax_ct",
+    "write_labeled_phantoms",
+    "write_phantoms",
+]
