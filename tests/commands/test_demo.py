@@ -30,12 +30,6 @@ def test_demo_ends_in_a_report(tmp_path):
         assert f"== {step}" in result.stdout
     said = ("Did it learn to restore?", "What the features know", "read voxel by voxel from the frozen features")
     for part in (*said, "data:image/png;base64", "evaluate.json"):
-        "Did it learn to restore?",
-        "What the features know",
-        "read voxel by voxel from the frozen features",
-        "data:image/png;base64",
-        "evaluate.json",
-    ):
         assert part in page
     assert 'src="http' not in page
     assert {path.stem for path in (tmp_path / "demo" / "output" / "panels").glob("[a-z]*.png")} >= {
