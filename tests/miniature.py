@@ -20,6 +20,7 @@ PRETRAINING = {
         "spacing": [2.0, 2.0, 2.0],
     },
     "settings": {"features": [4, 8, 16, 32], "epochs": 1, "num_workers": 0, "device": "cpu"},
+    "evaluate": "evaluate.json",
     "scans": [{"images": "scans/ct", "modality": "ct"}, {"images": "scans/mri", "modality": "mri"}],
 }
 

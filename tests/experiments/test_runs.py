@@ -81,7 +81,9 @@ def test_an_experiment_is_stopped_and_resumed_and_its_finished_runs_are_kept(tmp
         assert record["peak_memory_mib"] > 100
         assert (record["pretraining"] is None) == (record["system"] == "scratch")
     [before] = out.glob("pretraining/*/record.json")
-    assert 0 <= json.loads(before.read_text())["probes"]["val_scale_accuracy"] <= 1
+    probes = json.loads(before.read_text())["probes"]
+    assert 0 <= probes["val_scale_accuracy"] <= 1
+    assert 0 <= probes["linear_scale_level_4"] <= 1
 
     logs = times(out)
     status, _, errors = run(tmp_path, "--test", "true", "--only", "system=universal,seed=0")
@@ -120,7 +122,14 @@ def test_records_of_what_the_bundles_leave(tmp_path):
         {"epoch": 2, "step": 20},
     ]
     probes = pretraining_record(tmp_path, {"run": "x"})["probes"]
-    assert probes == {"val_modality_accuracy": None, "val_scale_accuracy": 0.25, "val_restoration": None}
+    assert (probes["val_scale_accuracy"], probes["val_modality_accuracy"], probes["probe_auc"]) == (0.25, None, None)
+    (tmp_path / "evaluation").mkdir()
+    levels = {"1": {"clean": 0.5, "corrupted": 0.4}, "4": {"clean": 0.9, "corrupted": 0.8}}
+    report = {"probes": {"scale": {"levels": levels}, "modality": {"skipped": "only one"}}}
+    (tmp_path / "evaluation" / "evaluation.json").write_text(json.dumps(report))
+    probes = pretraining_record(tmp_path, {"run": "x"})["probes"]
+    linear = {name: value for name, value in probes.items() if name.startswith("linear")}
+    assert linear == {"linear_scale_level_1": 0.5, "linear_scale_level_4": 0.9}
     (tmp_path / "test").mkdir()
     (tmp_path / "test" / "evaluation.csv").write_text("case,label,probability\na,1,0.75\na,0,0.5\n")
     (tmp_path / "test" / "evaluation.json").write_text('{"auc": 1.0}')

@@ -16,7 +16,7 @@ KEYS = {
         *("name", "title", "baseline", "seeds", "labels", "label_noise", "settings", "steps_per_epoch"),
         *("pretraining", "systems", "tasks", "paper"),
     ),
-    "pretraining": ("bundle", "configs", "prepare", "settings", "scans", "own_scans", "datalists"),
+    "pretraining": ("bundle", "configs", "evaluate", "prepare", "settings", "scans", "own_scans", "datalists"),
     "scans": ("images", "modality", "people", "group", "exclude"),
     "system": ("title", "pretraining", "settings", "tasks"),
     "task": (

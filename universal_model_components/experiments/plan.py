@@ -15,6 +15,7 @@ from typing import Any
 from .cases import count_cases, digest, pretraining_datalist, task_datalists, write_once
 
 STORE, PRETRAINING, RUN = "store", "pretraining", "run"
+EVALUATION = "evaluation"  # step and folder of a pre-training's linear probes
 FOLDERS = {STORE: "stores", PRETRAINING: "pretraining", RUN: "runs"}
 
 
@@ -125,9 +126,13 @@ def _pretrainings(
         if key not in made:
             folder = places.output / FOLDERS[PRETRAINING] / f"{system}-{key}"
             paths = {"bundle_root": str(folder), "cube_store": str(store.folder / "cubes"), "resume": True}
-            step = Step("train", places.configs(shared["bundle"], *configs), {**settings, **paths})
+            steps = [Step("train", places.configs(shared["bundle"], *configs), {**settings, **paths})]
+            probes = entry["pretraining"].get("evaluate", shared.get("evaluate"))
+            if probes is not None:
+                values = {**settings, **paths, "output_dir": str(folder / EVALUATION)}
+                steps.append(Step(EVALUATION, places.configs(shared["bundle"], *configs, probes), values))
             facts = {"experiment": grid["name"], "run": folder.name, "system": system, "settings": settings}
-            made[key] = Job(folder.name, PRETRAINING, folder, (step,), (store.name,), facts)
+            made[key] = Job(folder.name, PRETRAINING, folder, tuple(steps), (store.name,), facts)
         yield system, (store, made[key])
 
 

@@ -17,7 +17,7 @@ from ..utils.versions import versions
 
 RECORD, STATE = "record.json", "state.json"
 CASE_METRICS = {"iou": ("iou", "dice", "mean_iou", "hd95_mm"), "auc": ("probability", "label")}
-PROBES = ("val_modality_accuracy", "val_scale_accuracy", "val_restoration")
+PROBES = ("val_modality_accuracy", "val_scale_accuracy", "val_restoration", "probe_auc", "probe_auc_untrained")
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -85,7 +85,14 @@ def run_record(folder: Path, facts: Mapping[str, Any], splits: tuple[str, ...]) 
 
 
 def pretraining_record(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a pre-training found: its curve, and the probes of its last validation, None for what it lacks."""
+    """Return what a pre-training found: its curve, and its probes, None for what it lacks.
+
+    Probes are those of the last validation, and where the pre-training was evaluated the balanced accuracy of linear
+    read-outs of clean cubes, for each level of the encoder, such as `linear_modality_level_4`.
+    """
     curve = read_curve(folder / "output" / "losses.csv")
     probes = {name: next((row[name] for row in reversed(curve) if name in row), None) for name in PROBES}
+    for name, probe in read_json(folder / "evaluation" / "evaluation.json").get("probes", {}).items():
+        levels = probe.get("levels", {})
+        probes |= {f"linear_{name}_level_{level}": values["clean"] for level, values in levels.items()}
     return {**facts, "curve": curve, "probes": probes}
