@@ -33,7 +33,7 @@ def run(
     scheduler: str | None = None,
     plan: str | None = None,
 ) -> None:
-    """Run what is left of an experiment; finished runs are kept, interrupted ones go on.
+    """Run what is left of an experiment; finished runs are kept, interrupted ones resume.
 
     Args:
         name: of a provided grid (open, table_3, table_4, table_5, figure_4, figure_5), or a grid's JSON file.
@@ -93,7 +93,7 @@ def _follow(outcomes: Generator[Outcome, None, None], jobs: Sequence[Job], test:
                 if outcome.message:
                     tqdm.write(f"{outcome.name}: {outcome.status}: {outcome.message}")
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("stopped: run it again to go on") from None
+        raise KeyboardInterrupt("stopped: run it again to resume") from None
     if count[ELSEWHERE]:
         print(f"{count[ELSEWHERE]} runs are worked on by another process")
     if count[FAILED] or count[BLOCKED]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The look that all figures share, and the one place that imports matplotlib, when a figure is drawn.
 
-Each figure is a `Figure` of its own (no pyplot, hence no global state and no display). Pictures of scans are PNG on a
+Each figure is a `Figure` of its own (no pyplot, so there is no global state and no display). Pictures of scans are PNG on a
 dark ground, as in a viewer; charts of the HTML pages are SVG whose text takes the color of the page around it.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 GROUND, INK = "#14171c", "#e8eaed"
-# Okabe and Ito's palette, which people with any kind of color vision can tell apart.
+# Okabe and Ito's palette, which can be distinguished with any kind of color vision.
 BLUE, ORANGE, GREEN, RED, PINK, SKY = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9"
 _PAGE_INK, _PAGE_FAINT = "#010203", "#010204"  # placeholders that become `currentColor`
 _PNG_DOTS_PER_INCH = 120

@@ -67,7 +67,7 @@ class TrainingCheckpoint:
         objects: name → whatever has `state_dict` and `load_state_dict`; the trainer itself is added, and the random
             number generators.
         settings: of the run; those not in `CHANGEABLE` must be the same in the run that resumes.
-        resume: go on from the checkpoint; where there is none, start from zero and say so.
+        resume: continue from the checkpoint; where there is none, start from zero and say so.
         interval: steps between checkpoints within an epoch; 0 is none.
 
     Raises:
@@ -129,10 +129,10 @@ class TrainingCheckpoint:
             if state["settings"].get(name) != value:
                 raise ValueError(
                     f"resume: {self.file} was written with {name}={state['settings'].get(name)!r}, this run has "
-                    f"{value!r}; use the same, or --resume false to start anew"
+                    f"{value!r}; use the same, or --resume false to start again"
                 )
         max_epochs = engine.state.max_epochs  # a resumed run may be longer than the first was meant to be
         for name, thing in things.items():
             thing.load_state_dict(state[name])
         engine.state.max_epochs = max_epochs
-        logger.info("resume: going on from %s at step %d", self.file, engine.state.iteration)
+        logger.info("resume: continuing from %s at step %d", self.file, engine.state.iteration)

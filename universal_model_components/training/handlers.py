@@ -33,7 +33,7 @@ def use_handler(handler: Any) -> Any:
 
 
 class TrainingAlarm:
-    """Name a loss that is not finite, and stop; name a restoration that has collapsed to a constant, and go on.
+    """Name a loss that is not finite, and stop; name a restoration that has collapsed to a constant, and continue.
 
     Whatever error ends the run is passed on as it is, before MONAI's `StatsHandler` logs a page about it: a user error
     ends in one line then (`utils.errors`), and anything else in the interpreter's own traceback.
@@ -60,7 +60,7 @@ class TrainingAlarm:
         self.constant_iterations = 0
 
     def attach(self, engine: Any) -> None:
-        """Look at every iteration of `engine`; attach it before `StatsHandler` and whatever writes checkpoints."""
+        """Watch every iteration of `engine`; attach it before `StatsHandler` and whatever writes checkpoints."""
         pass_on_errors(engine)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
 
@@ -69,7 +69,7 @@ class TrainingAlarm:
         return {"constant_iterations": self.constant_iterations}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Go on from `state_dict`'s result."""
+        """Restore the result of `state_dict`."""
         self.constant_iterations = int(state["constant_iterations"])
 
     def __call__(self, engine: Any) -> None:
@@ -130,7 +130,7 @@ class EarlyStop:
         return {} if self.handler is None else dict(self.handler.state_dict())
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict`'s result; a run that had been stopped stays stopped."""
+        """Restore the result of `state_dict`; a run that had been stopped stays stopped."""
         if self.handler is None or not state:
             return
         self.handler.load_state_dict(state)

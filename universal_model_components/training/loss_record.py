@@ -66,7 +66,7 @@ class LossRecorder:
         return {"rows": self.rows, "sums": _over_ranks(self.sums), "batches": self.batches}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict`'s result."""
+        """Restore the result of `state_dict`."""
         self.rows, self.sums, self.batches = list(state["rows"]), dict(state["sums"]), int(state["batches"])
 
     def _start(self) -> None:

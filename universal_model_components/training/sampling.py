@@ -88,10 +88,10 @@ class BalancedBatchSampler(Sampler[list[tuple[int, int]]]):
 
 
 class SamplerStep:
-    """Ignite handler that tells the trainer's batch sampler, if it has a `start_step`, where to continue."""
+    """Ignite handler that sets where the trainer's batch sampler continues, if it has a `start_step`."""
 
     def attach(self, engine: Any) -> None:
-        """Tell it at the start of each epoch."""
+        """Set it at the start of each epoch."""
         engine.add_event_handler(Events.EPOCH_STARTED, self)
 
     def __call__(self, engine: Any) -> None:

@@ -53,10 +53,10 @@ def fine_tuning_groups(
         raise ValueError(f"learning_rate: {rates} is not a number, or one for each of 'loaded' and 'new'")
     if not by_part and schedule != "sawtooth":
         return [{"params": list(network.parameters()), "lr": float(rates[NEW])}]
-    anew, from_scratch = new_parts(network, transfer), to_optional(pretrained_weights) is None
+    new, from_scratch = new_parts(network, transfer), to_optional(pretrained_weights) is None
     groups: dict[str, dict[str, Any]] = {}
     for name, parameter in network.named_parameters():
-        group = NEW if from_scratch or is_one_of(name, anew) else part_of(name)
+        group = NEW if from_scratch or is_one_of(name, new) else part_of(name)
         rate = float(rates[NEW if group == NEW else "loaded"])
         groups.setdefault(group, {"params": [], "lr": rate, "name": group})["params"].append(parameter)
     return list(groups.values())

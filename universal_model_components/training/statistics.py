@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The running statistics of batch normalization, estimated anew before the first step."""
+"""The running statistics of batch normalization, re-estimated before the first step."""
 
 from __future__ import annotations
 

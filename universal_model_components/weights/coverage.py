@@ -171,7 +171,7 @@ def part_of(name: str) -> str:
 
 
 def is_one_of(name: str, heads: Iterable[str]) -> bool:
-    """Tell whether a tensor is of one of these parts or layers, which are named up to a dot."""
+    """Return whether a tensor is of one of these parts or layers, which are named up to a dot."""
     return any(name == head or name.startswith(f"{head}.") for head in heads)
 
 

@@ -32,21 +32,21 @@ def load_pretrained(
     recipe: Mapping[str, Any] | None = None,
     transfer: str | None = None,
 ) -> Coverage | None:
-    """Start a network from pre-trained weights, print what was loaded, and refuse when that was too little.
+    """Initialize a network from pre-trained weights, print what was loaded, and raise when that was too little.
 
     Tensors are matched by name and shape; a first convolution with one input channel serves n (see `coverage.fit`).
     The paper (IV-C.2) transfers encoder and decoder to segmentation and the encoder to classification. The decoder's
-    last layer, `decoder.head`, has one output here and there, but restores intensities in one and tells foreground in
-    the other: it starts anew unless `new_heads` says otherwise.
+    last layer, `decoder.head`, has one output in both networks, but restores intensities in pre-training and predicts
+    foreground in a task: it starts from random weights unless `new_heads` says otherwise.
 
     Args:
         network: a task's network, with parts named as in `UniversalModel`; not wrapped, not compiled.
-        source: a file or a mapping of `weight_files.open_weights`, or None or "null": start from scratch, and say so.
-        minimum_coverage: the least share, 0 to 1, of each part's values (weights and running statistics) that must be
-            loaded: one number for all parts, or a mapping for those that count, such as {"encoder": 1.0}.
+        source: a file or a mapping of `weight_files.open_weights`, or None or "null": start from scratch, and log it.
+        minimum_coverage: the minimum share, 0 to 1, of each part's values (weights and running statistics) that must be
+            loaded: one number for all parts, or a mapping for selected parts, such as {"encoder": 1.0}.
         new_heads: parts or layers that stay as they were initialized.
-        recipe: this run's settings; those of `provenance.RECIPE` that are not the provenance's warn in one line.
-        transfer: the parts to load, "encoder" or "encoder+decoder"; no share is asked of the others. None is all.
+        recipe: this run's settings; a one-line warning names those of `provenance.RECIPE` that differ from the provenance.
+        transfer: the parts to load, "encoder" or "encoder+decoder"; the others need no coverage. None is all.
 
     Returns:
         The coverage that was printed; None when starting from scratch.
@@ -56,14 +56,14 @@ def load_pretrained(
         ValueError: when it cannot be read or holds code, differs from its provenance or the bundle's large_files.yml,
             nothing in it fits, or a part's coverage is too low, or the network lacks a part of `transfer`; one line.
     """
-    anew = new_parts(network, transfer, new_heads)
+    new = new_parts(network, transfer, new_heads)
     if source is None or (isinstance(source, str) and source.strip().lower() in ("null", "none")):
         logger.info("pretrained_weights: none given, the network starts from scratch")
         return None
     (found, provenance), own = trusted_weights(source), network.state_dict()
-    chosen, coverage = match_state(own, found.state, found.name, anew)
+    chosen, coverage = match_state(own, found.state, found.name, new)
     if isinstance(minimum_coverage, Mapping):
-        minimum_coverage = {part: share for part, share in minimum_coverage.items() if part not in anew}
+        minimum_coverage = {part: share for part, share in minimum_coverage.items() if part not in new}
     _show(coverage)
     _require(coverage, minimum_coverage, found.state, own)
     network.load_state_dict(chosen, strict=False)
@@ -72,7 +72,7 @@ def load_pretrained(
 
 
 def load_encoder(network: nn.Module, source: str | Path | Mapping[str, Any]) -> Coverage:
-    """Start another network, such as MONAI's `BasicUNet`, from the encoder's weights where the shapes allow it.
+    """Initialize another network, such as MONAI's `BasicUNet`, from the encoder's weights where the shapes allow it.
 
     Layers are paired in order, see `conversion.encoder_for`; the table that is printed says how far that goes.
 
@@ -109,10 +109,10 @@ def trusted_weights(source: str | Path | Mapping[str, Any]) -> tuple[WeightFile,
             f"pretrained_weights: the tensors of {found.name} are not those of its provenance: download or write both "
             "again, or delete the provenance if the weights are yours"
         )
-    spoilt = next((name for name, tensor in found.state.items() if not tensor.isfinite().all()), None)
-    if spoilt is not None:
+    damaged = next((name for name, tensor in found.state.items() if not tensor.isfinite().all()), None)
+    if damaged is not None:
         raise ValueError(
-            f"pretrained_weights: {spoilt} in {found.name} has values that are not finite: give weights from before "
+            f"pretrained_weights: {damaged} in {found.name} has values that are not finite: give weights from before "
             "their training diverged"
         )
     entry = listed_entry(found.name) if provenance is None and found.kind != "mapping" else None
@@ -150,7 +150,7 @@ def _warn(network: nn.Module, name: str, provenance: Mapping[str, Any] | None, r
 def _require(
     coverage: Coverage, minimum: float | Mapping[str, float], given: Mapping[str, Tensor], own: Mapping[str, Tensor]
 ) -> None:
-    """Raise when a part is covered too little, or nothing is, with what would mend it."""
+    """Raise when a part is covered too little, or nothing is, with what would fix it."""
     nothing = not any(part.values_loaded for part in coverage.parts.values())
     hint = "give a lower minimum_coverage if that is meant"
     if encoder_features(given) and encoder_features(given) != encoder_features(own):
