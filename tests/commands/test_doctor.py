@@ -91,7 +91,7 @@ def test_every_bundle_is_complete_and_misses_its_data(bundles, task, tmp_path):
         ({"features": [5, 8]}, "network_def: features must be two or more even positive channel numbers"),
         ({"val_interval": 500}, "val_interval: 500 is more than the 100 epochs"),
         ({"device": "cuda:7"}, "device: cuda:7, but PyTorch sees"),
-        ({"device": "abacus"}, "device: 'abacus' is none"),
+        ({"device": "abacus"}, "device: 'abacus' is not a device"),
         ({"label_values": {"front": [1]}}, "label_values: unknown entry 'front'"),
         ({"pretrained_weights": "gone.pt"}, "pretrained_weights: no file gone.pt"),
         ({"ckpt_dir": str(REPOSITORY / "LICENSE/models")}, "LICENSE/models cannot be written"),
@@ -144,7 +144,7 @@ def test_a_broken_bundle(bundles, tmp_path):
     assert any(line.startswith(f"error: {bundle}/configs/evaluate.json: not valid JSON") for line in found)
     assert any(line.startswith(f"error: {bundle}/configs/metadata.json: No such file") for line in found)
     assert any(line.startswith("warning: bundle: ") and "lacks LICENSE" in line for line in found)
-    assert lines(tmp_path / "none") == [f"error: bundle: {tmp_path / 'none'} is no folder: give one of bundles/"]
+    assert lines(tmp_path / "none") == [f"error: bundle: {tmp_path / 'none'} is not a folder: give one of bundles/"]
 
 
 def test_a_checkpoint_in_the_way_is_a_warning(bundles, masks, tmp_path):

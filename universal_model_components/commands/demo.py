@@ -2,8 +2,8 @@
 """The `demo` command: from scans to a report, by the commands that a user would type.
 
 Without `data` it draws synthetic scans; then it prepares cubes, pre-trains a narrow network with the modern recipe,
-evaluates it on cases that it was not trained on, and writes a self-contained report. Each step is a process of its
-own, with its own progress bar.
+evaluates it on cases that it was not trained on, and writes a self-contained report. Each step is a separate
+process with its own progress bar.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BUNDLE = "bundles/universal_model_pretraining"
 
 
 class Steps:
-    """Run steps one after another, and remember what ran and how long it took.
+    """Run steps one after another, and record commands and durations.
 
     Raises:
         SystemExit: when a step fails; one line names it.
@@ -53,7 +53,7 @@ class Steps:
         def run() -> None:
             status = subprocess.run(command, check=False).returncode
             if status:
-                raise SystemExit(f"demo: step {name!r} failed with exit code {status}; the reason stands above")
+                raise SystemExit(f"demo: step {name!r} failed with exit code {status}; see the message above")
 
         self.call(name, shown, run)
 
@@ -76,7 +76,7 @@ def demo(
     patch_size: tuple[int, ...] = (32, 32, 16),
     seed: int = 0,
 ) -> None:
-    """Learn to restore scans, and write `<output>/report.html`.
+    """Pre-train on scans, and write `<output>/report.html`.
 
     Args:
         output: folder for everything that the demo writes.

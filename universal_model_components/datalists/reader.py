@@ -41,7 +41,7 @@ def entries_of(content: Mapping[str, Any], file: str | Path, split: str) -> list
     """
     entries = content.get(split)
     if not isinstance(entries, (list, type(None))):
-        raise ValueError(f"datalist: {file}: {split!r} is no list: give a list of cases, or null")
+        raise ValueError(f"datalist: {file}: {split!r} is not a list: give a list of cases, or null")
     return entries or []
 
 
@@ -73,7 +73,7 @@ def read_datalist(file: str | Path, modalities: Sequence[str]) -> tuple[dict[str
         The datalist, and one line for each entry that had to be skipped: missing key, unknown modality, an id twice.
 
     Raises:
-        ValueError: when the file is unreadable, has no `training` list or a `validation` that is none, or a case or
+        ValueError: when the file is unreadable, has no `training` list or an invalid `validation`, or a case or
             group is in both splits.
     """
     content = {key: value for key, value in open_datalist(file).items() if key not in SPLITS or value is not None}
@@ -93,9 +93,7 @@ def read_datalist(file: str | Path, modalities: Sequence[str]) -> tuple[dict[str
             elif seen.get(stem(case["case"]), split) != split:
                 both.append(case["case"])
             elif stem(case["case"]) in seen:
-                problems.append(
-                    f"{file}: {split}[{i}]: id {case['case']!r} is there twice: skipped, rename or remove it"
-                )
+                problems.append(f"{file}: {split}[{i}]: id {case['case']!r} occurs twice: skipped, rename or remove it")
             else:
                 seen[stem(case["case"])] = split
                 splits[split].append(case)

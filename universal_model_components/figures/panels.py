@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cubes and scans in three planes: what a network restored beside what it saw, and a set of scans at a glance."""
+"""Cubes and scans in three planes: originals, corrupted inputs and restorations, and an overview of scans."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def draw_panel(
 
     Args:
         original: cubes in [0, 1].
-        corrupted: what the network saw.
-        restored: what it made of it.
-        file: PNG to write (beside, then renamed).
+        corrupted: the network's input.
+        restored: the network's output.
+        file: PNG to write (atomically).
         title: line at the top.
         names: one for each cube, below its row.
         limit: cubes after this many are left out.
@@ -78,11 +78,11 @@ def _panel_row(original: np.ndarray, corrupted: np.ndarray, restored: np.ndarray
 
 
 def draw_scans(files: Sequence[str | Path], file: str | Path, columns: int = 3) -> Path:
-    """Draw three planes through the middle of each scan, in patient's proportions.
+    """Draw three planes through the middle of each scan, in true proportions.
 
     Args:
         files: scans of any format that can be prepared.
-        file: PNG to write (beside, then renamed).
+        file: PNG to write (atomically).
         columns: scans side by side.
     """
     lines = -(-len(files) // columns)

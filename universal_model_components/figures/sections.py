@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sections of the report in words, tables and pictures; each says so when what it needs is missing."""
+"""The sections of the report: text, tables and pictures; each names what is missing."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _duration(seconds: float) -> str:
 
 
 def better(numbers: Mapping[str, Any]) -> bool | None:
-    """Whether the restored cubes are nearer to the originals than both baselines; None when it was not measured."""
+    """Whether the restored cubes are closer to the originals than both baselines; None when it was not measured."""
     restored, *baselines = (_value(numbers, f"{name}_mse") for name in ("restored", *BASELINES))
     if not all(map(math.isfinite, (restored, *baselines))):
         return None
@@ -144,7 +144,7 @@ def panels(folders: Sequence[Path]) -> str:
         return html.paragraph("No restoration panels were found (<code>panels/*.png</code>).", soft=True)
     missing = [KINDS[kind][0].lower() for kind in KINDS if kind not in files]
     figures = ""
-    others = [name for name in files if name not in KINDS]  # what training drew on its way: the latest is enough
+    others = [name for name in files if name not in KINDS]  # drawn during training: the latest is enough
     for kind in [k for k in KINDS if k in files] + others[-1:]:
         caption = f"<strong>{html.text(_name(kind))}.</strong> {KINDS[kind][1] if kind in KINDS else ''}"
         words = f"{_name(kind)}: cubes in three planes; columns: original, corrupted, restored, absolute error."
@@ -185,7 +185,7 @@ def curves(rows: Sequence[Mapping[str, float]], restoration: Mapping[str, Any]) 
 
 
 def probes(probes: Mapping[str, Any], rows: Sequence[Mapping[str, float]] = ()) -> str:
-    """How well a linear classifier reads foreground off the voxels, and modality and scale off each level."""
+    """Accuracy of linear classifiers: foreground from voxels, modality and scale from each level."""
     if not probes:
         return _live_probe(rows) + html.paragraph("No linear probes were run on the pooled features.", soft=True)
     parts = [
@@ -202,7 +202,7 @@ def probes(probes: Mapping[str, Any], rows: Sequence[Mapping[str, float]] = ()) 
 
 
 def _live_probe(rows: Sequence[Mapping[str, float]]) -> str:
-    """What the read-outs during training say, beside an untrained encoder's."""
+    """The live probe's results during training, beside an untrained encoder's."""
     read = [row for row in rows if math.isfinite(row.get("probe_auc", math.nan))]
     if not read:
         return ""
@@ -216,7 +216,7 @@ def _live_probe(rows: Sequence[Mapping[str, float]]) -> str:
 
 
 def _probe(name: str, probe: Mapping[str, Any]) -> str:
-    """One probe's accuracies, a row for each level, and what guessing would score."""
+    """One probe's accuracies, a row for each level, and the chance level."""
     if "skipped" in probe:
         return html.paragraph(f"Not run: {html.text(probe['skipped'])}.", soft=True)
     chance = _value(probe, "chance")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights: into a network that continues them (`load_weights`, strict) or starts a task from them (`load_pretrained`).
+"""Load weights into a network: strictly (`load_weights`), or to initialize a task's network (`load_pretrained`).
 
-Either every tensor that was asked for fits, or one line says why not and the network is left as it was.
+Either every requested tensor fits, or a one-line error says why not and the network is unchanged.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def load_pretrained(
         minimum_coverage: the minimum share, 0 to 1, of each part's values (weights and running statistics) that must be
             loaded: one number for all parts, or a mapping for selected parts, such as {"encoder": 1.0}.
         new_heads: parts or layers that stay as they were initialized.
-        recipe: this run's settings; a one-line warning names those of `provenance.RECIPE` that differ from the provenance.
+        recipe: this run's settings; a one-line warning names those of `provenance.RECIPE` that differ from its own.
         transfer: the parts to load, "encoder" or "encoder+decoder"; the others need no coverage. None is all.
 
     Returns:
@@ -74,7 +74,7 @@ def load_pretrained(
 def load_encoder(network: nn.Module, source: str | Path | Mapping[str, Any]) -> Coverage:
     """Initialize another network, such as MONAI's `BasicUNet`, from the encoder's weights where the shapes allow it.
 
-    Layers are paired in order, see `conversion.encoder_for`; the table that is printed says how far that goes.
+    Layers are paired in order, see `conversion.encoder_for`; the printed table shows how many were loaded.
 
     Raises:
         FileNotFoundError: when there is no such file.
@@ -94,10 +94,10 @@ def load_encoder(network: nn.Module, source: str | Path | Mapping[str, Any]) -> 
 
 
 def trusted_weights(source: str | Path | Mapping[str, Any]) -> tuple[WeightFile, dict[str, Any] | None]:
-    """Read weights, hold them against what is known of them, and give original checkpoints our names.
+    """Read weights, verify their hashes, and convert the layer names of original checkpoints.
 
-    A provenance, inside or beside, must be that of these tensors. A file without one must have the hash that
-    large_files.yml gives, when it is in a bundle that lists it.
+    A provenance, in the file or beside it, must match the tensors. A file without one, in a bundle whose
+    large_files.yml lists it, must have the listed hash.
 
     Raises:
         FileNotFoundError, ValueError: as `load_pretrained`.
@@ -132,9 +132,9 @@ def _show(coverage: Coverage) -> None:
 
 
 def _warn(network: nn.Module, name: str, provenance: Mapping[str, Any] | None, recipe: Mapping[str, Any]) -> None:
-    """Warn, in one line each, when images or normalization are not as the weights' training had them."""
+    """Warn, in one line each, when image preparation or normalization differs from the weights' training."""
     if provenance is None:
-        logger.info("pretrained_weights: %s has no provenance: how its images were prepared is not known", name)
+        logger.info("pretrained_weights: %s has no provenance: how its images were prepared is unknown", name)
         return
     if others := differences(provenance, recipe):
         logger.warning("pretrained_weights: %s was trained with %s: is that meant?", name, "; ".join(others))
@@ -193,7 +193,7 @@ def check_weights(network: nn.Module, file: str | Path, recipe: Mapping[str, Any
     """Read weights and check that they are the network's, name by name and shape by shape.
 
     Args:
-        network: what they are for; left as it is.
+        network: the one they are for; unchanged.
         file: see `read_weights`.
         recipe: settings of this run, see `load_pretrained`.
 
@@ -225,7 +225,7 @@ def check_weights(network: nn.Module, file: str | Path, recipe: Mapping[str, Any
 
 
 def load_weights(network: nn.Module, file: str | Path, recipe: Mapping[str, Any] | None = None) -> nn.Module:
-    """Load weights strictly into the network and return it; it is left as it was when they do not fit.
+    """Load weights strictly into the network and return it; it is unchanged when they do not fit.
 
     Raises:
         FileNotFoundError, ValueError: as `check_weights`.
