@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`doctor` on every bundle: a good set-up gets a plan, a bad one a line for each thing that would stop training."""
+"""`doctor` on every bundle: a good setup gets a plan, a bad one a line for each thing that would stop training."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def errors(*arguments, **settings) -> list[str]:
     return [line for line in lines(*arguments, **settings) if line.startswith("error")]
 
 
-def test_a_good_set_up_gets_a_plan(bundles, masks, tmp_path):
+def test_a_good_setup_gets_a_plan(bundles, masks, tmp_path):
     torch.save(UniversalModel(features=FEATURES).state_dict(), tmp_path / "model.pt")
     settings = {"dataset_dir": str(masks), "bundle_root": str(tmp_path / "work"), "batch_size": 5}
     found = lines(bundles / BTS, pretrained_weights=str(tmp_path / "model.pt"), **settings)

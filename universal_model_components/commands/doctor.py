@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -29,11 +28,10 @@ from ..utils.errors import root_cause, user_error
 from ..utils.settings import to_bool, to_optional
 from ..weights.coverage import percent
 from ..weights.loading import load_pretrained
+from .bundle_files import read_configs
 from .machine import BYTES_A_PARAMETER, LOGS, check_device, check_disk, check_memory, check_packages
 from .pretraining_checks import check_folder, check_store
 
-CONFIGS = ("train", "evaluate", "inference", "multi_gpu_train", "metadata")
-OTHERS = ("configs/logging.conf", "docs/README.md", "docs/data_license.txt", "LICENSE", "large_files.yml")
 PRETRAINING, SEGMENTATION = "UniversalModel", "SegmentationModel"
 
 
@@ -75,8 +73,7 @@ def doctor(
 def examine(bundle: str | Path, settings: Mapping[str, Any], voxels: bool = True) -> Iterator[Finding]:
     """Yield the findings that `doctor` prints; the plan comes last, and only without errors."""
     folder = Path(bundle)
-    contents: dict[str, Any] = {}
-    findings = list(_check_files(folder, contents))
+    contents, findings = read_configs(folder)
     yield from findings
     if "train" not in contents:
         return
@@ -101,28 +98,6 @@ def examine(bundle: str | Path, settings: Mapping[str, Any], voxels: bool = True
             yield finding
     if not any(finding.level == ERROR for finding in findings):
         yield _plan(parser, network[0])
-
-
-def _check_files(folder: Path, contents: dict[str, Any]) -> Iterator[Finding]:
-    """Read the configs into `contents`."""
-    if not folder.is_dir():
-        yield Finding(ERROR, f"bundle: {folder} is not a folder: give one of bundles/")
-        return
-    for name in CONFIGS:
-        file = folder / "configs" / f"{name}.json"
-        try:
-            contents[name] = json.loads(file.read_text(encoding="utf-8"))
-        except OSError as error:
-            yield Finding(
-                ERROR if name in ("train", "metadata") else WARNING, f"{file}: {error.strerror}: fetch it again"
-            )
-        except ValueError as error:
-            yield Finding(ERROR, f"{file}: not valid JSON ({error}): correct it, or fetch it again")
-    missing = [name for name in OTHERS if not (folder / name).is_file()]
-    if missing:
-        yield Finding(WARNING, f"bundle: {folder} lacks {', '.join(missing)}: fetch the whole bundle")
-    elif len(contents) == len(CONFIGS):
-        yield Finding(FINE, f"bundle: {folder} is complete")
 
 
 def _check_settings(
