@@ -17,6 +17,7 @@ from typing import Any
 from ..utils.files import write_atomically
 from . import page as html
 from . import sections as part
+from .probe_section import probes
 
 __all__ = ["write_report"]
 
@@ -58,9 +59,9 @@ def write_report(
     versions = versions or evaluation.get("versions") or {}
     sections = [
         ("outcome", "Did it learn to restore?", part.outcome(restoration, evaluation, rows, timings)),
-        ("panels", "What it sees and what it makes of it", part.panels(folders)),
+        ("panels", "Corrupted inputs and restorations", part.panels(folders)),
         ("curves", "How training went", part.curves(rows, restoration)),
-        ("probes", "What the features know", part.probes(evaluation.get("probes") or {}, rows)),
+        ("probes", "Linear probes of the features", probes(evaluation.get("probes") or {}, rows)),
         ("scans", "The scans", part.scans(scans, evaluation)),
         ("steps", "What ran, and how long", part.steps(timings)),
         ("versions", "Versions", part.versions(versions)),
