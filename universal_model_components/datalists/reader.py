@@ -79,6 +79,21 @@ def read_datalist(file: str | Path, modalities: Sequence[str]) -> tuple[dict[str
     content = {key: value for key, value in open_datalist(file).items() if key not in SPLITS or value is not None}
     if "training" not in content:
         raise ValueError(f"datalist: {file} has no list 'training': give a MONAI datalist, or null")
+    splits, problems = _read_splits(content, file, modalities)
+    groups = {case["group"] for case in splits["training"]} & {case["group"] for case in splits.get("validation", [])}
+    if groups:
+        raise ValueError(f"datalist: {file} has {_list('group', groups)} in training and validation: keep it in one")
+    return {"name": "given", "version": 1, **content, **splits}, problems
+
+
+def _read_splits(
+    content: Mapping[str, Any], file: str | Path, modalities: Sequence[str]
+) -> tuple[dict[str, list[dict[str, Any]]], list[str]]:
+    """Return the completed entries of each split, and one line for each entry that had to be skipped.
+
+    Raises:
+        ValueError: when a split is not a list, or a case is in two of them.
+    """
     problems: list[str] = []
     both: list[str] = []
     seen: dict[str, str] = {}
@@ -99,10 +114,7 @@ def read_datalist(file: str | Path, modalities: Sequence[str]) -> tuple[dict[str
                 splits[split].append(case)
     if both:
         raise ValueError(f"datalist: {file} has {_list('case', both)} in training and validation: remove one of each")
-    groups = {case["group"] for case in splits["training"]} & {case["group"] for case in splits.get("validation", [])}
-    if groups:
-        raise ValueError(f"datalist: {file} has {_list('group', groups)} in training and validation: keep it in one")
-    return {"name": "given", "version": 1, **content, **splits}, problems
+    return splits, problems
 
 
 def _list(kind: str, names: Collection[str]) -> str:
