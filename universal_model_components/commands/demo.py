@@ -66,6 +66,19 @@ def prepared_scans(cube_store: Path, folder: Path, limit: int = 12) -> list[Path
     return [folder / name for name in names][:limit]
 
 
+def _check_folders(bundle: str, data: str | None) -> None:
+    if not (Path(bundle) / "configs/train.json").is_file():
+        raise SystemExit(f"demo: no bundle at {bundle} (configs/train.json is missing); give --bundle FOLDER")
+    if data is not None and not Path(data).is_dir():
+        raise SystemExit(f"demo: data folder {data} does not exist; give a folder with sub-folders ct and mri")
+
+
+def _draw_labeled(steps: Steps, folder: Path, seed: int) -> dict[str, str]:
+    """Draw labeled scans, and return the live probe's setting `probe_data` for them."""
+    steps.call("label", "6 more with masks, for the live probe", lambda: write_labeled_phantoms(folder, 6, seed))
+    return {"datalist": str(folder / "datalist.json"), "dataset_dir": str(folder), "modality": "mri"}
+
+
 def demo(
     output: str = "demo",
     data: str | None = None,
@@ -92,25 +105,19 @@ def demo(
         SystemExit: when the bundle or the data folder is missing, or a step fails; one line says why.
     """
     root, configs = Path(output).resolve(), Path(bundle).resolve() / "configs"
-    if not (configs / "train.json").is_file():
-        raise SystemExit(f"demo: no bundle at {bundle} (configs/train.json is missing); give --bundle FOLDER")
-    if data is not None and not Path(data).is_dir():
-        raise SystemExit(f"demo: data folder {data} does not exist; give a folder with sub-folders ct and mri")
+    _check_folders(bundle, data)
     scans = root / "scans" if data is None else Path(data).resolve()
     steps = Steps()
-    probe: dict[str, object] = {}
+    interval, probe = max(1, epochs // 4), {}
     if data is None:
-        labeled = root / "labeled"
         steps.call("draw", f"{cases} synthetic scans of each modality", lambda: write_phantoms(scans, cases, seed))
-        steps.call("label", "6 more with masks, for the live probe", lambda: write_labeled_phantoms(labeled, 6, seed))
-        probed = {"datalist": str(labeled / "datalist.json"), "dataset_dir": str(labeled), "modality": "mri"}
-        probe = {"probe_interval": max(1, epochs // 4), "probe_data": probed}
+        probe = {"probe_interval": interval, "probe_data": _draw_labeled(steps, root / "labeled", seed)}
     settings = {"bundle_root": str(root), "seed": seed}
     shape = {"patch_size": list(patch_size)}
     training = settings | {"features": list(features), "epochs": epochs, "batch_size": 12, "resume": False}
     files = [configs / "train.json", configs / "modern.json"]
     steps.bundle("prepare", [configs / "prepare.json"], dataset_dir=str(scans), **settings, **shape)
-    steps.bundle("train", files, **training, panel_interval=max(1, epochs // 4), **probe)
+    steps.bundle("train", files, **training, panel_interval=interval, **probe)
     steps.bundle("evaluate", [*files, configs / "evaluate.json"], **training)
     report, picture = root / "report.html", root / "scans.png"
     source = "synthetic scans" if data is None else f"the scans in {Path(data).name}"

@@ -61,22 +61,35 @@ def check_datalist(
     except ValueError as error:
         return [Finding(ERROR, str(error))]
     for split, entries in lists.items():
-        level = ERROR if split in NEEDED else WARNING
-        found: list[str] = []
-        cases = list(_good_cases(datalist, dataset_dir, split, entries, segmentation, found))
+        cases, found = _check_list(datalist, dataset_dir, split, entries, segmentation)
         groups[split] = {str(case.get("group", case["case"])) for case in cases}
-        if cases and not segmentation:
-            from .classification_checks import missing_classes
-
-            found += missing_classes(datalist, split, cases)
-        findings += [Finding(level, message) for message in found]
-        if not entries and split in NEEDED:
-            findings.append(_none_there(datalist, split, segmentation))
-        elif entries and not found:
-            findings.append(Finding(FINE, f"datalist: {len(cases)} {split!r} cases, headers read"))
+        findings += found
         if voxels:
-            findings += _check_voxels(split, cases, masks, to_optional(intensity_range), intensity_scale, level)
+            findings += _check_voxels(split, cases, masks, to_optional(intensity_range), intensity_scale, _level(split))
     return findings + list(_check_leaks(datalist, groups))
+
+
+def _level(split: str) -> str:
+    """Return how much an error in a list matters: training does not read the test list."""
+    return ERROR if split in NEEDED else WARNING
+
+
+def _check_list(
+    datalist: str | Path, dataset_dir: str | Path, split: str, entries: Sequence[Any], segmentation: bool
+) -> tuple[list[dict[str, Any]], list[Finding]]:
+    """Check one list by its headers; return the usable cases, and what was found."""
+    wrong: list[str] = []
+    cases = list(_good_cases(datalist, dataset_dir, split, entries, segmentation, wrong))
+    if cases and not segmentation:
+        from .classification_checks import missing_classes
+
+        wrong += missing_classes(datalist, split, cases)
+    findings = [Finding(_level(split), message) for message in wrong]
+    if not entries and split in NEEDED:
+        findings.append(_none_there(datalist, split, segmentation))
+    elif entries and not wrong:
+        findings.append(Finding(FINE, f"datalist: {len(cases)} {split!r} cases, headers read"))
+    return cases, findings
 
 
 def _none_there(datalist: str | Path, split: str, segmentation: bool) -> Finding:
