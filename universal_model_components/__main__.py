@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m universal_model_components COMMAND`; `--help` after a command says what it takes."""
+"""`python -m universal_model_components COMMAND`; `--help` after a command lists its options."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COMMANDS = {"datalist": DATALIST, "demo": demo, "doctor": doctor, "experiment": 
 
 @dataclass(frozen=True)
 class Call:
-    """A command with its arguments, not begun yet."""
+    """A command with its arguments, not started yet."""
 
     run: functools.partial
 
@@ -46,7 +46,7 @@ def later(commands: Any) -> Any:
 
 
 def run(result: Any) -> Any:
-    """Run what fire parsed; anything else (a group of commands) is fire's to show."""
+    """Run the parsed command; anything else (a group of commands) is left to fire to show."""
     if not isinstance(result, Call):
         return result
     result.run()

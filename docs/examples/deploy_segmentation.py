@@ -34,7 +34,7 @@ CODES = {  # what the bundles' metadata call their foreground
 
 
 def read_metadata(bundle: Path) -> dict:
-    """Read metadata.json from a bundle's folder, or from a TorchScript file that carries it."""
+    """Read metadata.json from a bundle's folder, or from a TorchScript file that contains it."""
     if bundle.is_dir():
         return json.loads((bundle / "configs/metadata.json").read_text())
     with ZipFile(bundle) as archive:
@@ -43,7 +43,7 @@ def read_metadata(bundle: Path) -> dict:
 
 
 class SeriesToVolume(DICOMSeriesToVolumeOperator):
-    """App SDK 4.0's operator takes the spacings of rows and columns for each other; this one puts the affines right."""
+    """App SDK 4.0's operator swaps the spacings of rows and columns; this one corrects the affines."""
 
     def compute_affine_transform(self, s_1, s_n, n, series) -> None:
         """Scale the first two columns of both affines; nothing changes where pixels are square."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One hospital of a federation: NVFLARE's client around MONAI's `MonaiAlgo`, which trains a bundle as it stands.
+"""One hospital of a federation: NVFLARE's client around MONAI's `MonaiAlgo`, which trains an unmodified bundle.
 
-NVFLARE starts it, once a site: nvflare_client.py BUNDLE DATA SETTINGS, where DATA/<site> has the site's scans and
+NVFLARE starts it once per site: nvflare_client.py BUNDLE DATA SETTINGS, where DATA/<site> has the site's scans and
 datalist.json, and SETTINGS is a JSON file of top-level keys of the bundle's configs.
 """
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every committed bundle is one that the Model Zoo would take, and a spoilt one is not."""
+"""Every committed bundle is one that the Model Zoo would take, and a damaged one is not."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def test_required_packages_are_pinned_as_tested(name, bundles):
 def change(file: str, **values: object) -> Callable[[Path], None]:
     """Return what sets top-level keys of a JSON file, or removes those that are None."""
 
-    def spoil(bundle: Path) -> None:
+    def damage(bundle: Path) -> None:
         content = json.loads((bundle / file).read_text()) | values
         (bundle / file).write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
 
-    return spoil
+    return damage
 
 
 def widen_input(bundle: Path) -> None:
@@ -71,7 +71,7 @@ def wrap_weights(bundle: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("damage", "message"),
     [
         (lambda bundle: (bundle / "LICENSE").unlink(), "LICENSE: no such file"),
         (lambda bundle: (bundle / "models/model.pt").unlink(), "models/model.pt: no such file"),
@@ -85,7 +85,7 @@ def wrap_weights(bundle: Path) -> None:
         (wrap_weights, "weight: ValueError"),
     ],
 )
-def test_spoilt_bundle_is_refused(spoil, message, narrow, tmp_path):
+def test_damaged_bundle_is_refused(damage, message, narrow, tmp_path):
     bundle = shutil.copytree(narrow("universal_model_pretraining"), tmp_path / "bundle")
-    spoil(bundle)
+    damage(bundle)
     assert any(message in line for line in zoo.problems(bundle, export=False)), message

@@ -28,7 +28,7 @@ def test_demo_ends_in_a_report(tmp_path):
     page = (tmp_path / "demo" / "report.html").read_text()
     for step in ("draw", "label", "prepare", "train", "evaluate"):
         assert f"== {step}" in result.stdout
-    said = ("Did it learn to restore?", "What the features know", "read voxel by voxel from the frozen features")
+    said = ("Did it learn to restore?", "Linear probes of the features", "read voxel by voxel from the frozen features")
     for part in (*said, "data:image/png;base64", "evaluate.json"):
         assert part in page
     assert 'src="http' not in page

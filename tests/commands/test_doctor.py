@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`doctor` on every bundle: a good set-up gets a plan, a bad one a line for each thing that would stop training."""
+"""`doctor` on every bundle: a good setup gets a plan, a bad one a line for each thing that would stop training."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def errors(*arguments, **settings) -> list[str]:
     return [line for line in lines(*arguments, **settings) if line.startswith("error")]
 
 
-def test_a_good_set_up_gets_a_plan(bundles, masks, tmp_path):
+def test_a_good_setup_gets_a_plan(bundles, masks, tmp_path):
     torch.save(UniversalModel(features=FEATURES).state_dict(), tmp_path / "model.pt")
     settings = {"dataset_dir": str(masks), "bundle_root": str(tmp_path / "work"), "batch_size": 5}
     found = lines(bundles / BTS, pretrained_weights=str(tmp_path / "model.pt"), **settings)
@@ -91,7 +91,7 @@ def test_every_bundle_is_complete_and_misses_its_data(bundles, task, tmp_path):
         ({"features": [5, 8]}, "network_def: features must be two or more even positive channel numbers"),
         ({"val_interval": 500}, "val_interval: 500 is more than the 100 epochs"),
         ({"device": "cuda:7"}, "device: cuda:7, but PyTorch sees"),
-        ({"device": "abacus"}, "device: 'abacus' is none"),
+        ({"device": "abacus"}, "device: 'abacus' is not a device"),
         ({"label_values": {"front": [1]}}, "label_values: unknown entry 'front'"),
         ({"pretrained_weights": "gone.pt"}, "pretrained_weights: no file gone.pt"),
         ({"ckpt_dir": str(REPOSITORY / "LICENSE/models")}, "LICENSE/models cannot be written"),
@@ -144,7 +144,7 @@ def test_a_broken_bundle(bundles, tmp_path):
     assert any(line.startswith(f"error: {bundle}/configs/evaluate.json: not valid JSON") for line in found)
     assert any(line.startswith(f"error: {bundle}/configs/metadata.json: No such file") for line in found)
     assert any(line.startswith("warning: bundle: ") and "lacks LICENSE" in line for line in found)
-    assert lines(tmp_path / "none") == [f"error: bundle: {tmp_path / 'none'} is no folder: give one of bundles/"]
+    assert lines(tmp_path / "none") == [f"error: bundle: {tmp_path / 'none'} is not a folder: give one of bundles/"]
 
 
 def test_a_checkpoint_in_the_way_is_a_warning(bundles, masks, tmp_path):

@@ -18,7 +18,7 @@ def test_a_store_is_counted_and_a_missing_one_is_one_error(cube_store, tmp_path)
     assert "run prepare.json first" in missing.message
 
 
-def test_scans_of_a_folder_are_looked_at_by_their_headers(tmp_path):
+def test_headers_of_a_folders_scans_are_read(tmp_path):
     make_dataset(tmp_path, 2, 1)
     (tmp_path / "ct" / "broken.nii").write_text("no image")
     warning, fine = check_folder(tmp_path, BOTH)

@@ -149,7 +149,7 @@ def test_links_in_a_circle_lead_to_each_scan_once(tmp_path):
         ({"modality": "ct"}, r"training\[1\] has no 'image' .*: skipped$"),
         ({"image": "ct/b.nii"}, r"training\[1\] has no 'modality' .*: skipped$"),
         ({"image": "b.nii", "modality": "pet"}, r"training\[1\]: unknown modality 'pet'"),
-        ({"image": "ct/a.nii.gz", "modality": "ct"}, r"training\[1\]: id 'ct/a.nii.gz' is there twice"),
+        ({"image": "ct/a.nii.gz", "modality": "ct"}, r"training\[1\]: id 'ct/a.nii.gz' occurs twice"),
         ("ct/b.nii", r"training\[1\] is 'ct/b.nii', expected a mapping .*: skipped$"),
     ],
 )
@@ -174,7 +174,7 @@ def test_bad_entries_are_skipped_and_named(tmp_path, entry, message):
             "has 2 groups .'ct/a', 'p'. in training and validation",
         ),
         ({"validation": [A]}, "has no list 'training'"),
-        ({"training": [A], "validation": "none"}, "'validation' is no list"),
+        ({"training": [A], "validation": "none"}, "'validation' is not a list"),
     ],
 )
 def test_leaks_and_missing_lists_stop(tmp_path, content, message):

@@ -69,4 +69,4 @@ def test_rows_of_a_table_become_cases_and_bad_ones_lines(tmp_path):
         ("a.nii", 0, "p1", "class 0"),
         ("b.nii", 1, "p2", "class 1"),
     ]
-    assert ["line 4: no image 'gone.nii'" in problems[0], "line 5: a.nii is there twice" in problems[1]] == [True, True]
+    assert ["line 4: no image 'gone.nii'" in problems[0], "line 5: a.nii occurs twice" in problems[1]] == [True, True]

@@ -196,7 +196,7 @@ def test_bad_rows_are_named_and_skipped(tmp_path):
     rows = [f"{image},1,ct", f"{image},1,ct", "gone.nii,0,ct", "imagesTr/b.nii.gz,AD,ct", "imagesTr/b.nii.gz,0,pet"]
     (root / "t.csv").write_text("\n".join(["image,label,modality", *rows, "../a.nii,0,ct"]))
     problems = make(root, table="t.csv", test_fraction=0, validation_fraction=0)["problems"]
-    parts = ["line 3: imagesTr/a.nii.gz is there twice", "line 4: no image 'gone.nii'", "line 5: label 'AD' is neither"]
+    parts = ["line 3: imagesTr/a.nii.gz occurs twice", "line 4: no image 'gone.nii'", "line 5: label 'AD' is neither"]
     parts += ["line 6: modality 'pet' is not one of", "line 7: no image '../a.nii'"]
     assert [part in line for part, line in zip(parts, problems, strict=True)] == [True] * 5
 

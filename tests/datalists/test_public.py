@@ -163,7 +163,7 @@ def test_an_id_in_both_folders_of_msd_heart_is_named(tmp_path):
     (folder / "imagesTs" / "la_003.nii.gz").rename(folder / "imagesTs" / "la_000.nii.gz")
     datalist = make(msd_heart, tmp_path, allow_partial=True)
     assert len(datalist["training"]) + len(datalist["validation"]) == 3
-    assert any("imagesTs/la_000.nii.gz: is there twice, see imagesTr/la_000.nii.gz" in p for p in datalist["problems"])
+    assert any("imagesTs/la_000.nii.gz: occurs twice, see imagesTr/la_000.nii.gz" in p for p in datalist["problems"])
 
 
 def test_mmwhs_notes_the_stray_label_and_misses_no_atrium(sets, tmp_path):

@@ -15,7 +15,7 @@ def test_a_datalist_is_read_as_it_is(tmp_path):
     assert content == {"name": "Übung", "training": [{"image": "a.nii"}], "test": None}
     assert entries_of(content, file, "training") == [{"image": "a.nii"}]
     assert entries_of(content, file, "test") == entries_of(content, file, "validation") == []
-    with pytest.raises(ValueError, match=r"^datalist: .*datalist\.json: 'name' is no list"):
+    with pytest.raises(ValueError, match=r"^datalist: .*datalist\.json: 'name' is not a list"):
         entries_of(content, file, "name")
 
 

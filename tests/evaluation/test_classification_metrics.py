@@ -58,7 +58,7 @@ def test_the_interval_is_seeded_and_draws_patients(generator):
     assert used == 1000
     repeated, patients = np.repeat(labels, 5), np.repeat(alone, 5)
     together, _ = bootstrap_auc(repeated, np.repeat(scores, 5), patients, seed=1)
-    assert together == pytest.approx(first)  # five copies of a patient's sample tell no more than one
+    assert together == pytest.approx(first)  # five copies of a patient's sample carry no more information than one
 
 
 @pytest.mark.parametrize(

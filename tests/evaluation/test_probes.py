@@ -42,12 +42,12 @@ def test_draw_evenly_follows_the_seed():
 def test_linear_probe_reads_what_is_there_and_not_more(generator):
     labels = torch.randint(2, (400,), generator=generator)
     noise = torch.randn(400, 8, generator=generator)
-    told = noise.clone()
-    told[:, 3] += 4 * labels
+    informative = noise.clone()
+    informative[:, 3] += 4 * labels
     halves = slice(0, 200), slice(200, 400)
     scores = [
         linear_probe(*(part.numpy() for half in halves for part in (features[half], labels[half])))
-        for features in (told, noise)
+        for features in (informative, noise)
     ]
     assert scores[0] > 0.95
     assert 0.35 < scores[1] < 0.65

@@ -63,13 +63,13 @@ def test_an_experiment_is_stopped_and_resumed_and_its_finished_runs_are_kept(tmp
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert "interrupted: stopped: run it again to go on" in errors.splitlines()[-1]
+    assert "interrupted: stopped: run it again to resume" in errors.splitlines()[-1]
     assert not list(out.glob("runs/*/record.json"))
     [stopped] = out.glob("runs/*/train.log")
 
     status, _, errors = run(tmp_path)
     assert status == 0, errors
-    assert "resume: going on from" in stopped.read_text()
+    assert "resume: continuing from" in stopped.read_text()
     records = {file.parent: json.loads(file.read_text()) for file in out.glob("runs/*/record.json")}
     experiment = json.loads((out / "experiment.json").read_text())
     assert {record["run"] for record in records.values()} == {entry["run"] for entry in experiment["runs"]}

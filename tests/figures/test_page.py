@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pieces of HTML: what is not ours is escaped, and each says what it is to a screen reader."""
+"""The pieces of HTML: what is not ours is escaped, and each is labeled for screen readers."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ BUNDLES = sorted(folder.name for folder in (REPOSITORY / "bundles").iterdir() if
 SEGMENTATION = [name for name in BUNDLES if name.endswith("segmentation")]
 CLASSIFICATION = [name for name in BUNDLES if name.endswith("classification")]
 PRETRAINING = "universal_model_pretraining"
-SPOILT = "spoilt_ct_segmentation"
+DAMAGED = "damaged_ct_segmentation"
 MISMATCH = "Checkpoint keys don't match"
 SETTINGS = {"features": [4, 8, 16, 32], "patch_size": [32, 32, 32], "num_workers": 0}  # for a CPU; nothing else changes
 
@@ -91,7 +91,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(real_data, bundles, tmp_path_factory):
-    """The server with all bundles and one spoilt copy, on parts of real scans."""
+    """The server with all bundles and one damaged copy, on parts of real scans."""
     try:
         python = interpreter("label")
     except NotInstallable as error:
@@ -108,11 +108,11 @@ def server(real_data, bundles, tmp_path_factory):
         copy = with_weights(bundles / name, server.app / "model", **SETTINGS)
         if name in SEGMENTATION:
             halve_mask(copy, load_scan(images / f"{kind(name)}_0.nii.gz", *window(name)).volume)
-    spoilt = server.app / "model" / SPOILT
-    shutil.copytree(server.app / "model" / SEGMENTATION[-1], spoilt)
-    state = torch.load(spoilt / "models/model.pt", weights_only=True)
-    torch.save({name: tensor for name, tensor in state.items() if "head" not in name}, spoilt / "models/model.pt")
-    server.start([*BUNDLES, SPOILT])
+    damaged = server.app / "model" / DAMAGED
+    shutil.copytree(server.app / "model" / SEGMENTATION[-1], damaged)
+    state = torch.load(damaged / "models/model.pt", weights_only=True)
+    torch.save({name: tensor for name, tensor in state.items() if "head" not in name}, damaged / "models/model.pt")
+    server.start([*BUNDLES, DAMAGED])
     yield server
     server.stop()
 
@@ -163,7 +163,7 @@ def same_volume(answer: bytes, folder: Path, file: Path) -> tuple[np.ndarray, np
 
 def test_info_lists_every_bundle_with_its_labels(server):
     models = server.get("/info/")["models"]
-    assert set(models) == {*BUNDLES, SPOILT}
+    assert set(models) == {*BUNDLES, DAMAGED}
     assert models["left_atrium_ct_segmentation"]["labels"] == {"left atrium": 1}
     for name in BUNDLES:
         expected = json.loads((REPOSITORY / "bundles" / name / "configs/metadata.json").read_text())
@@ -207,10 +207,10 @@ def test_scores_are_the_command_lines(name, server, tmp_path):
     assert scores[0]["score"] + scores[1]["score"] == pytest.approx(1, abs=1e-5)
 
 
-def test_no_weights_were_left_out_but_the_spoilt_ones(server):
-    """Label loads with strict=False and answers 200 with random weights: only its log tells."""
+def test_no_weights_were_left_out_but_the_damaged_ones(server):
+    """Label loads with strict=False and answers 200 with random weights: only its log shows it."""
     assert MISMATCH not in server.log.read_text()
-    infer(server, SPOILT, f"{kind(SEGMENTATION[-1])}_0", "image")
+    infer(server, DAMAGED, f"{kind(SEGMENTATION[-1])}_0", "image")
     assert MISMATCH in server.log.read_text()
 
 

@@ -21,11 +21,11 @@ SETTINGS = {"features": [4, 8, 16, 32], "patch_size": [16, 16, 16], "num_workers
 
 def write_data(bundle: str, folder: Path, seed: int) -> dict[str, Any]:
     """Write a few scans of noise with a bright box, and a datalist of the bundle's kind; return the settings."""
-    chance = np.random.default_rng(seed)
+    generator = np.random.default_rng(seed)
     entries = []
     for number in range(4):
-        voxels = chance.integers(0, 400, SIDES).astype(np.int16)
-        corner = chance.integers(2, 8, 3)
+        voxels = generator.integers(0, 400, SIDES).astype(np.int16)
+        corner = generator.integers(2, 8, 3)
         box = tuple(slice(first, first + 8) for first in corner)
         voxels[box] += 500
         mask = np.zeros(SIDES, np.uint8)

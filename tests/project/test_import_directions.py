@@ -160,7 +160,7 @@ def test_a_segmentations_training_loads_no_cubes_no_candidates_and_no_matplotlib
     names = sorted(set(re.findall(r"(?:umc|universal_model_components)\.([A-Za-z]\w*)", text)))
     assert "CaseDataset" in names
     code = f"import universal_model_components as umc\nfor name in {names}:\n    getattr(umc, name)"
-    # MONAI imports matplotlib where it can, so that sys.modules tells nothing: here it cannot
+    # MONAI imports matplotlib where it can, so sys.modules proves nothing: here it cannot
     loaded = loaded_by(code, blocked=("matplotlib", "dask", "distributed"))
     assert "tasks.segmentation_data" in loaded
     assert not {name for name in loaded if name.split(".")[0] == "cubes" or name == "tasks.candidates"}

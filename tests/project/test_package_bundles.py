@@ -31,14 +31,14 @@ CHECKS_FIRST = tuple(map(int, monai.__version__.split(".")[:2])) >= (1, 6)  # be
 
 
 class Server(http.server.BaseHTTPRequestHandler):
-    """Serve a folder; `spoil[name]` says how to get a file wrong."""
+    """Serve a folder; `damage[name]` says how to get a file wrong."""
 
     folder: Path
-    spoil: dict[str, str] = {}  # noqa: RUF012  one server, one dict
+    damage: dict[str, str] = {}  # noqa: RUF012  one server, one dict
 
     def do_GET(self):
         name = self.path.lstrip("/")
-        content, how = (self.folder / name).read_bytes(), self.spoil.get(name, "good")
+        content, how = (self.folder / name).read_bytes(), self.damage.get(name, "good")
         length: int | None = len(content)
         if how == "page":
             content = b"<!DOCTYPE html><html><body>Please log in</body></html>"
@@ -66,7 +66,7 @@ class Server(http.server.BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("dist")
-    handler = type("Handler", (Server,), {"folder": folder, "spoil": {}})
+    handler = type("Handler", (Server,), {"folder": folder, "damage": {}})
     running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=running.serve_forever, daemon=True)
     thread.start()
@@ -100,7 +100,7 @@ def released(server, tmp_path_factory):
 def fetched(server, released, tmp_path):
     """The bundle as `python -m monai.bundle download` leaves it."""
     handler, _, url = server
-    handler.spoil.clear()
+    handler.damage.clear()
     download(name=NAME, bundle_dir=str(tmp_path), url=f"{url}/{NAME}_v0.1.0.zip", progress=False)
     return tmp_path / NAME
 
@@ -140,9 +140,9 @@ def test_a_good_download_is_what_was_packaged(fetched, released):
 
 @pytest.mark.parametrize("provenance", [True, False])
 @pytest.mark.parametrize("how", ["page", "truncated", "other", "dies", "dies without a length"])
-def test_a_spoilt_download_never_serves(how, provenance, server, fetched):
+def test_a_damaged_download_never_serves(how, provenance, server, fetched):
     handler, _, _ = server
-    handler.spoil.update(dict.fromkeys((f"{NAME}_v0.1.0_model.pt", f"{NAME}_v0.1.0_model.safetensors"), how))
+    handler.damage.update(dict.fromkeys((f"{NAME}_v0.1.0_model.pt", f"{NAME}_v0.1.0_model.safetensors"), how))
     if not provenance:
         (fetched / "models/model.provenance.json").unlink()
     with pytest.raises((ValueError, RuntimeError, OSError)):
@@ -158,19 +158,19 @@ def test_a_spoilt_download_never_serves(how, provenance, server, fetched):
         assert "\n" not in str(caught.value)
     with pytest.raises(ValueError, match="weights verify: 2 of 2 files are not as listed"):
         verify(str(fetched))
-    handler.spoil.clear()
+    handler.damage.clear()
     model.unlink(missing_ok=True)
     download_large_files(bundle_path=str(fetched))
     verify(str(fetched))
 
 
 @pytest.mark.parametrize("how", ["page", "truncated", "dies"])
-def test_a_spoilt_zip_leaves_no_bundle(how, server, released, tmp_path):
+def test_a_damaged_zip_leaves_no_bundle(how, server, released, tmp_path):
     handler, _, url = server
-    handler.spoil = {f"{NAME}_v0.1.0.zip": how}
+    handler.damage = {f"{NAME}_v0.1.0.zip": how}
     with pytest.raises((zipfile.BadZipFile, OSError)):
         download(name=NAME, bundle_dir=str(tmp_path), url=f"{url}/{NAME}_v0.1.0.zip", progress=False)
-    handler.spoil = {}
+    handler.damage = {}
     assert not (tmp_path / NAME).exists()
 
 
@@ -192,15 +192,15 @@ def negated(file):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("damage", "message"),
     [
         [lambda file: file.write_bytes(b"<html>"), "is a web page"],
         [lambda file: torch.save(negated(file), file), "not those of its provenance"],
     ],
 )
-def test_weights_that_do_not_load_are_not_released(spoil, message, released, tmp_path):
+def test_weights_that_do_not_load_are_not_released(damage, message, released, tmp_path):
     shutil.copytree(released[0], tmp_path / "weights")
-    spoil(tmp_path / "weights" / NAME / "model.pt")
+    damage(tmp_path / "weights" / NAME / "model.pt")
     with pytest.raises(ValueError, match=message) as caught:
         package(base_url="http://a/b", output=tmp_path / "dist", weights=tmp_path / "weights")
     assert "\n" not in str(caught.value)

@@ -74,7 +74,7 @@ def test_all_problems_are_named_at_once(masks):
     assert "training[0]: no file" in errors[0]
     assert "gone.nii.gz" in errors[0]
     assert "training[1] has no 'label'" in errors[1]
-    assert "training[3]: case 'case_2' is twice in 'training'" in errors[2]
+    assert "training[3]: case 'case_2' occurs twice in 'training'" in errors[2]
     assert "has no 'validation' cases" in errors[3]
     (warning,) = lines(findings, WARNING)  # training does not read the test cases
     assert "case_2.nii.gz" in warning
@@ -97,7 +97,7 @@ def test_a_patient_in_two_lists_is_a_warning(masks):
     [
         (lambda c: c["training"].__setitem__(0, "case_0"), "is 'case_0', expected a mapping"),
         (lambda c: c["training"][0].update(label=1), "label is 1, expected the path of a mask"),
-        (lambda c: c.update(training={}), "'training' is no list"),
+        (lambda c: c.update(training={}), "'training' is not a list"),
     ],
 )
 def test_entries_of_another_form(masks, change, message):

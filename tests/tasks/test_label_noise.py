@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Label noise: boundaries move by the radius and no further, alike in every epoch, and the report tells how much."""
+"""Label noise: boundaries move by the radius and no further, the same in every epoch, and the report says how much."""
 
 from __future__ import annotations
 

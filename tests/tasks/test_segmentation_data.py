@@ -73,7 +73,7 @@ def test_what_does_not_fit_is_named_from_headers_alone(folder, change, message):
         ["no json", "cannot read"],
         ['{"training": []}', "has no 'training' cases"],
         ['{"training": [{"image": "images/case_0.nii.gz"}]}', "has no 'label'"],
-        ['{"training": 5}', "is no list"],
+        ['{"training": 5}', "is not a list"],
     ],
 )
 def test_a_bad_datalist_is_named(folder, content, message):
@@ -85,7 +85,7 @@ def test_a_bad_datalist_is_named(folder, content, message):
 def test_a_case_is_there_once(folder):
     entry = {"image": "images/case_2.nii.gz", "label": "labels/case_2.nii.gz"}
     write_datalist(folder, training=[entry, entry])
-    with pytest.raises(ValueError, match="'images/case_2' is twice in 'training'"):
+    with pytest.raises(ValueError, match="'images/case_2' occurs twice in 'training'"):
         read_cases(folder / "datalist.json", folder, "training")
 
 

@@ -40,7 +40,7 @@ def test_what_is_no_file_of_weights_is_named(tmp_path, content, message):
         open_weights(tmp_path / "a.pt", "key")
     with pytest.raises(FileNotFoundError, match=r"^key: no file .*b\.pt"):
         open_weights(tmp_path / "b.pt", "key")
-    with pytest.raises(ValueError, match=r"^key: True is no file"):
+    with pytest.raises(ValueError, match=r"^key: True is not a file"):
         open_weights(True, "key")
 
 

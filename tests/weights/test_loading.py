@@ -161,7 +161,7 @@ def test_too_little_is_refused_and_nothing_is_changed(change, minimum, message, 
 
 @pytest.mark.parametrize("source", [True, 3, ""])
 def test_what_names_no_file_is_no_silent_start_from_scratch(source):
-    with pytest.raises(ValueError, match=rf"pretrained_weights: {source!r} is no file: give a \.pt"):
+    with pytest.raises(ValueError, match=rf"pretrained_weights: {source!r} is not a file: give a \.pt"):
         load_pretrained(UNet(1, 1, FEATURES), source)
 
 

@@ -11,7 +11,7 @@ FEATURES = [4, 8]
 
 
 @pytest.mark.parametrize(
-    ("network", "transfer", "anew"),
+    ("network", "transfer", "expected"),
     [
         [SegmentationModel, None, NEW_HEADS],
         [SegmentationModel, "encoder+decoder", NEW_HEADS],
@@ -19,8 +19,8 @@ FEATURES = [4, 8]
         [ClassificationModel, "encoder", NEW_HEADS],
     ],
 )
-def test_what_starts_anew(network, transfer, anew):
-    assert new_parts(network(features=FEATURES), transfer) == anew
+def test_which_parts_start_from_random_weights(network, transfer, expected):
+    assert new_parts(network(features=FEATURES), transfer) == expected
 
 
 def test_heads_of_ones_own():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command `datalist`: one sub-command for each data set, `folder` for anyone's scans, `check` for leakage."""
+"""The command `datalist`: one sub-command for each data set, `folder` for a user's scans, `check` for leakage."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 """The `demo` command: from scans to a report, by the commands that a user would type.
 
 Without `data` it draws synthetic scans; then it prepares cubes, pre-trains a narrow network with the modern recipe,
-evaluates it on cases that it was not trained on, and writes a self-contained report. Each step is a process of its
-own, with its own progress bar.
+evaluates it on cases that it was not trained on, and writes a self-contained report. Each step is a separate
+process with its own progress bar.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BUNDLE = "bundles/universal_model_pretraining"
 
 
 class Steps:
-    """Run steps one after another, and remember what ran and how long it took.
+    """Run steps one after another, and record commands and durations.
 
     Raises:
         SystemExit: when a step fails; one line names it.
@@ -53,7 +53,7 @@ class Steps:
         def run() -> None:
             status = subprocess.run(command, check=False).returncode
             if status:
-                raise SystemExit(f"demo: step {name!r} failed with exit code {status}; the reason stands above")
+                raise SystemExit(f"demo: step {name!r} failed with exit code {status}; see the message above")
 
         self.call(name, shown, run)
 
@@ -66,6 +66,19 @@ def prepared_scans(cube_store: Path, folder: Path, limit: int = 12) -> list[Path
     return [folder / name for name in names][:limit]
 
 
+def _check_folders(bundle: str, data: str | None) -> None:
+    if not (Path(bundle) / "configs/train.json").is_file():
+        raise SystemExit(f"demo: no bundle at {bundle} (configs/train.json is missing); give --bundle FOLDER")
+    if data is not None and not Path(data).is_dir():
+        raise SystemExit(f"demo: data folder {data} does not exist; give a folder with sub-folders ct and mri")
+
+
+def _draw_labeled(steps: Steps, folder: Path, seed: int) -> dict[str, str]:
+    """Draw labeled scans, and return the live probe's setting `probe_data` for them."""
+    steps.call("label", "6 more with masks, for the live probe", lambda: write_labeled_phantoms(folder, 6, seed))
+    return {"datalist": str(folder / "datalist.json"), "dataset_dir": str(folder), "modality": "mri"}
+
+
 def demo(
     output: str = "demo",
     data: str | None = None,
@@ -76,7 +89,7 @@ def demo(
     patch_size: tuple[int, ...] = (32, 32, 16),
     seed: int = 0,
 ) -> None:
-    """Learn to restore scans, and write `<output>/report.html`.
+    """Pre-train on scans, and write `<output>/report.html`.
 
     Args:
         output: folder for everything that the demo writes.
@@ -92,25 +105,19 @@ def demo(
         SystemExit: when the bundle or the data folder is missing, or a step fails; one line says why.
     """
     root, configs = Path(output).resolve(), Path(bundle).resolve() / "configs"
-    if not (configs / "train.json").is_file():
-        raise SystemExit(f"demo: no bundle at {bundle} (configs/train.json is missing); give --bundle FOLDER")
-    if data is not None and not Path(data).is_dir():
-        raise SystemExit(f"demo: data folder {data} does not exist; give a folder with sub-folders ct and mri")
+    _check_folders(bundle, data)
     scans = root / "scans" if data is None else Path(data).resolve()
     steps = Steps()
-    probe: dict[str, object] = {}
+    interval, probe = max(1, epochs // 4), {}
     if data is None:
-        labeled = root / "labeled"
         steps.call("draw", f"{cases} synthetic scans of each modality", lambda: write_phantoms(scans, cases, seed))
-        steps.call("label", "6 more with masks, for the live probe", lambda: write_labeled_phantoms(labeled, 6, seed))
-        probed = {"datalist": str(labeled / "datalist.json"), "dataset_dir": str(labeled), "modality": "mri"}
-        probe = {"probe_interval": max(1, epochs // 4), "probe_data": probed}
+        probe = {"probe_interval": interval, "probe_data": _draw_labeled(steps, root / "labeled", seed)}
     settings = {"bundle_root": str(root), "seed": seed}
     shape = {"patch_size": list(patch_size)}
     training = settings | {"features": list(features), "epochs": epochs, "batch_size": 12, "resume": False}
     files = [configs / "train.json", configs / "modern.json"]
     steps.bundle("prepare", [configs / "prepare.json"], dataset_dir=str(scans), **settings, **shape)
-    steps.bundle("train", files, **training, panel_interval=max(1, epochs // 4), **probe)
+    steps.bundle("train", files, **training, panel_interval=interval, **probe)
     steps.bundle("evaluate", [*files, configs / "evaluate.json"], **training)
     report, picture = root / "report.html", root / "scans.png"
     source = "synthetic scans" if data is None else f"the scans in {Path(data).name}"

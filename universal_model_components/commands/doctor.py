@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command `doctor`: checks a whole set-up and says what a training run would do, without starting anything.
+"""The command `doctor`: checks a whole setup and describes the training run, without starting anything.
 
 It reads the bundle's own JSON by MONAI's `ConfigParser`, with the same overrides as a run, and works for every bundle:
 the network that the bundle trains decides how its data are checked.
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -29,11 +28,10 @@ from ..utils.errors import root_cause, user_error
 from ..utils.settings import to_bool, to_optional
 from ..weights.coverage import percent
 from ..weights.loading import load_pretrained
+from .bundle_files import read_configs
 from .machine import BYTES_A_PARAMETER, LOGS, check_device, check_disk, check_memory, check_packages
 from .pretraining_checks import check_folder, check_store
 
-CONFIGS = ("train", "evaluate", "inference", "multi_gpu_train", "metadata")
-OTHERS = ("configs/logging.conf", "docs/README.md", "docs/data_license.txt", "LICENSE", "large_files.yml")
 PRETRAINING, SEGMENTATION = "UniversalModel", "SegmentationModel"
 
 
@@ -45,16 +43,16 @@ def doctor(
     voxels: bool = True,
     **settings: Any,
 ) -> None:
-    """Check a set-up: bundle, data, weights, disk, memory, device; and say what training would do.
+    """Check a setup (bundle, data, weights, disk, memory, device), and describe the training run.
 
-    One line a finding: `error` would stop a training, `warning` would not, `ok` is as it should be.
+    One line per finding: `error` would stop training, `warning` would not, `ok` is as expected.
 
     Args:
         bundle: folder of a bundle.
         dataset_dir: folder of the data, as for training.
         datalist: JSON, as for training.
         pretrained_weights: file, as for training.
-        voxels: read every scan and mask (false: their headers alone, which is what training itself checks first).
+        voxels: read every scan and mask (false: only their headers, which training checks first, too).
         settings: any other top-level key of the bundle's configs, as for training: --bundle_root, --features, …
 
     Raises:
@@ -73,10 +71,9 @@ def doctor(
 
 
 def examine(bundle: str | Path, settings: Mapping[str, Any], voxels: bool = True) -> Iterator[Finding]:
-    """Yield what `doctor` prints; the plan comes last, and only where nothing would stop it."""
+    """Yield the findings that `doctor` prints; the plan comes last, and only without errors."""
     folder = Path(bundle)
-    contents: dict[str, Any] = {}
-    findings = list(_check_files(folder, contents))
+    contents, findings = read_configs(folder)
     yield from findings
     if "train" not in contents:
         return
@@ -103,39 +100,17 @@ def examine(bundle: str | Path, settings: Mapping[str, Any], voxels: bool = True
         yield _plan(parser, network[0])
 
 
-def _check_files(folder: Path, contents: dict[str, Any]) -> Iterator[Finding]:
-    """Read the configs into `contents`."""
-    if not folder.is_dir():
-        yield Finding(ERROR, f"bundle: {folder} is no folder: give one of bundles/")
-        return
-    for name in CONFIGS:
-        file = folder / "configs" / f"{name}.json"
-        try:
-            contents[name] = json.loads(file.read_text(encoding="utf-8"))
-        except OSError as error:
-            yield Finding(
-                ERROR if name in ("train", "metadata") else WARNING, f"{file}: {error.strerror}: fetch it again"
-            )
-        except ValueError as error:
-            yield Finding(ERROR, f"{file}: not valid JSON ({error}): correct it, or fetch it again")
-    missing = [name for name in OTHERS if not (folder / name).is_file()]
-    if missing:
-        yield Finding(WARNING, f"bundle: {folder} lacks {', '.join(missing)}: fetch the whole bundle")
-    elif len(contents) == len(CONFIGS):
-        yield Finding(FINE, f"bundle: {folder} is complete")
-
-
 def _check_settings(
     parser: ConfigParser, contents: Mapping[str, Any], settings: Mapping[str, Any], network: list[nn.Module]
 ) -> Iterator[Finding]:
-    """Check keys and values, and put the network that they make into `network`."""
+    """Check keys and values, and append the network that they define to `network`."""
     known = {key.removeprefix("+").split("::")[0] for content in contents.values() for key in content}
     for key in settings:
         if key != "bundle_root" and key.split("::")[0] not in known:
             yield Finding(ERROR, f"{key}: no config of the bundle has this key: see its README for the right name")
     try:
         check_settings({"patch_size": parser["patch_size"]} | parser.get_parsed_content("settings"))
-    except Exception as error:  # MONAI wraps what is raised where the weights' recipe is read
+    except Exception as error:  # MONAI wraps errors from reading the weights' recipe
         yield Finding(ERROR, _reason(error))
         parser["follow_pretraining"] = False  # the other checks look at the run's own settings
         return
@@ -144,7 +119,7 @@ def _check_settings(
         yield Finding(ERROR, f"val_interval: {interval} is more than the {epochs} epochs: no model would be written")
     try:
         network.append(parser.get_parsed_content("network_def"))
-    except Exception as error:  # whatever a constructor raises, MONAI wraps
+    except Exception as error:  # MONAI wraps all errors of constructors
         yield Finding(ERROR, f"network_def: {_reason(error)}")
 
 
@@ -153,7 +128,7 @@ def _check_data(parser: ConfigParser, voxels: bool) -> Iterator[Finding]:
     if kind == PRETRAINING:
         modalities = parser.get_parsed_content("modalities")
         yield from check_store(parser.get_parsed_content("cube_store"), modalities)
-        if Path(root).is_dir():  # training needs the cubes alone
+        if Path(root).is_dir():  # training needs only the cubes
             yield from check_folder(root, modalities)
         return
     if not Path(root).is_dir():
@@ -174,7 +149,7 @@ def _check_data(parser: ConfigParser, voxels: bool) -> Iterator[Finding]:
 
 
 def _check_weights(parser: ConfigParser, network: list[nn.Module]) -> Iterator[Finding]:
-    """Load the weights into the network that nobody will train."""
+    """Load the weights into a network that is not trained."""
     if not _has(parser, "pretrained_weights") or not network:
         return
     source = to_optional(parser.get_parsed_content("pretrained_weights"))
@@ -228,7 +203,7 @@ def _voxels(parser: ConfigParser) -> float:
 
 
 def _plan(parser: ConfigParser, network: nn.Module) -> Finding:
-    """Say what training would do; the datasets are made, but nothing is read into a cache."""
+    """Describe the training run; the datasets are created, but nothing is read into a cache."""
     if _has(parser, "cache_rate"):
         parser["cache_rate"] = 0.0
     try:
@@ -254,6 +229,6 @@ def _kind(parser: ConfigParser) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the user error, or whatever else MONAI's parser wrapped, in one line."""
+    """Return the user error, or any other error that MONAI's parser has wrapped, in one line."""
     cause = root_cause(error)
     return user_error(error) or " ".join(str(cause).split())[:300] or type(cause).__name__

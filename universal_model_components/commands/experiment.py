@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m universal_model_components experiment …`: run a grid of the stock bundles, look at it, report on it."""
+"""`python -m universal_model_components experiment …`: run a grid of experiments, show its status, report it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def run(
     scheduler: str | None = None,
     plan: str | None = None,
 ) -> None:
-    """Run what is left of an experiment; finished runs are kept, interrupted ones go on.
+    """Run what is left of an experiment; finished runs are kept, interrupted ones resume.
 
     Args:
         name: of a provided grid (open, table_3, table_4, table_5, figure_4, figure_5), or a grid's JSON file.
@@ -75,13 +75,13 @@ def run(
 
 
 def _follow(outcomes: Generator[Outcome, None, None], jobs: Sequence[Job], test: bool, name: str) -> None:
-    """Show the outcomes as they come, and how many runs are left.
+    """Show outcomes as they arrive, and how many runs are left.
 
     Raises:
-        KeyboardInterrupt: on Ctrl-C, and when this process is asked to end, after its children have.
+        KeyboardInterrupt: on Ctrl-C, and on SIGTERM, after the child processes have ended.
         SystemExit: at the end, when a run failed.
     """
-    signal.signal(signal.SIGTERM, _interrupt)  # of Slurm and other schedulers, when the time is over
+    signal.signal(signal.SIGTERM, _interrupt)  # sent by Slurm and other schedulers at the time limit
     runs = {job.name for job in jobs if job.kind == RUN}
     finished = sum(job.kind == RUN and is_finished(job, test) for job in jobs)
     count = dict.fromkeys((FINISHED, FAILED, ELSEWHERE, BLOCKED), 0)
@@ -93,9 +93,9 @@ def _follow(outcomes: Generator[Outcome, None, None], jobs: Sequence[Job], test:
                 if outcome.message:
                     tqdm.write(f"{outcome.name}: {outcome.status}: {outcome.message}")
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("stopped: run it again to go on") from None
+        raise KeyboardInterrupt("stopped: run it again to resume") from None
     if count[ELSEWHERE]:
-        print(f"{count[ELSEWHERE]} runs are worked on by another process")
+        print(f"{count[ELSEWHERE]} runs are in progress in another process")
     if count[FAILED] or count[BLOCKED]:
         raise SystemExit(f"experiment: {count[FAILED]} failed, {count[BLOCKED]} need what failed: see the lines above")
 
@@ -105,7 +105,7 @@ def _interrupt(*_: Any) -> None:
 
 
 def status(output: str) -> None:
-    """Print which runs are finished, running, failed and left, and how long they take.
+    """Print which runs are finished, running, failed and left, and their durations.
 
     Args:
         output: folder of the experiment.
@@ -114,7 +114,7 @@ def status(output: str) -> None:
 
 
 def report(output: str) -> None:
-    """Write the report of what has been run so far.
+    """Write the report of the runs so far.
 
     Args:
         output: folder of the experiment.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a machine has what a training needs: disk, memory, device, packages. Nothing is written or started."""
+"""Checks of a machine before training: disk, memory, device, packages. Nothing is written or started."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import torch
 
 from ..tasks.findings import ERROR, FINE, WARNING, Finding
 
-BYTES_A_PARAMETER = 2 * (4 + 12)  # model.pt; checkpoint.pt with Adam's two moments; each written beside the old one
+BYTES_A_PARAMETER = 2 * (4 + 12)  # model.pt; checkpoint.pt with Adam's two moments; old and new side by side
 LOGS = 100e6
 WIDE_ON_CPU = 64  # channels of the first level
 
 
 def check_disk(folder: str | Path, needed: float, key: str) -> Finding:
-    """Check that a folder can be written to, and has room for so many bytes; it need not be there yet."""
+    """Check that a folder is writable, and has room for `needed` bytes; it need not exist yet."""
     place = Path(folder).absolute()
     while not place.exists():
         place = place.parent
@@ -34,18 +34,18 @@ def check_disk(folder: str | Path, needed: float, key: str) -> Finding:
 
 
 def check_memory(needed: float, what: str, advice: str) -> Finding:
-    """Check that so many bytes are free in memory."""
+    """Check that `needed` bytes of memory are available."""
     available = psutil.virtual_memory().available
     text = f"memory: {available / 1e9:.1f} GB available, {what} takes about {needed / 1e9:.2f} GB"
     return Finding(FINE, text) if available > needed else Finding(WARNING, f"{text}: {advice}")
 
 
 def check_device(device: Any, features: Any) -> Finding:
-    """Check that a device is there, and fast enough for the width."""
+    """Check that a device exists, and is fast enough for the width."""
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
-        return Finding(ERROR, f"device: {device!r} is none ({str(error).splitlines()[0]}): give cpu or cuda:0")
+        return Finding(ERROR, f"device: {device!r} is not a device ({str(error).splitlines()[0]}): give cpu or cuda:0")
     if chosen.type == "cuda":
         count = torch.cuda.device_count()
         if (chosen.index or 0) >= count:
@@ -54,12 +54,12 @@ def check_device(device: Any, features: Any) -> Finding:
         return Finding(FINE, f"device: {properties.name}, {properties.total_memory / 1e9:.0f} GB")
     text = f"device: {chosen}, {torch.get_num_threads()} threads"
     if chosen.type == "cpu" and features and max(features[:1]) >= WIDE_ON_CPU:
-        return Finding(WARNING, f'{text}, at full width: seconds a step and more; try --features "[8,16,32,64]"')
+        return Finding(WARNING, f'{text}, at full width: a step takes seconds or more; try --features "[8,16,32,64]"')
     return Finding(FINE, text)
 
 
 def check_packages(metadata: Mapping[str, Any]) -> Iterator[Finding]:
-    """Compare the packages that metadata.json asks for with those that are installed."""
+    """Compare the packages that metadata.json requires with the installed ones."""
     versions = {"monai": "monai_version", "torch": "pytorch_version", "numpy": "numpy_version"}
     wanted = {
         **{name: metadata[key] for name, key in versions.items() if key in metadata},

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What pre-training needs, checked by `doctor`: a finished store of cubes, and scans to make one of."""
+"""Checks of pre-training's data by `doctor`: a finished store of cubes, and scans to make one from."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def check_store(cube_store: str | Path, modalities: Sequence[str]) -> Iterator[F
 
 
 def check_folder(dataset_dir: str | Path, modalities: Sequence[str]) -> Iterator[Finding]:
-    """Check the scans that prepare.json would make cubes of, by their headers."""
+    """Check the headers of the scans that prepare.json would make cubes from."""
     content, problems = folder_datalist(dataset_dir, modalities)
     scans = [entry["image"] for split in NEEDED for entry in content[split]]
     for scan in scans:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m universal_model_components weights …`: look into files of weights, convert, verify and compare them."""
+"""`python -m universal_model_components weights …`: inspect, convert, verify and compare weight files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WEIGHT_FILES = (".pt", ".safetensors")
 
 
 def inspect(file: str) -> None:
-    """Print what a file of weights holds: shapes, parts, width, provenance, hashes. Nothing in it is run.
+    """Print the content of a weight file: shapes, parts, width, provenance, hashes. No code in it is run.
 
     Args:
         file: .pt or .safetensors, of ours or an original checkpoint.
@@ -63,12 +63,12 @@ def _values(state: Mapping[str, Tensor]) -> dict[str, int]:
 
 
 def convert(file: str, to: str, output: str) -> None:
-    """Write weights under other names or in another container, with a provenance that says where they are from.
+    """Write weights under other names or in another container, with a provenance that names their source.
 
     Args:
         file: what to convert, of ours or an original checkpoint such as Genesis_Chest_CT.pt.
         to: universal (our names), encoder (that part alone), safetensors or pt, basic_unet or unet (MONAI's names).
-        output: file to write, .pt or .safetensors; it must not exist yet.
+        output: file to write, .pt or .safetensors; it must not exist.
     """
     target, name = Path(output), "weights convert"
     if to not in TARGETS:
@@ -100,10 +100,10 @@ def verify(bundle: str) -> None:
     """Check a bundle's files against its large_files.yml, and its weights against their provenance; exit 1 on a fault.
 
     Args:
-        bundle: folder of a bundle, or a zipped one: that is read through, and nothing is unpacked.
+        bundle: folder of a bundle, or a zipped one, which is read without unpacking it.
     """
     if Path(bundle).suffix in WEIGHT_FILES:  # a .pt is a zip too
-        raise ValueError(f"weights verify: {bundle} is one file: give its bundle, or look at it by `weights inspect`")
+        raise ValueError(f"weights verify: {bundle} is one file: give its bundle, or use `weights inspect`")
     if Path(bundle).is_file():
         print(f"{bundle}: whole, {len(check_zip(bundle))} files, all inside its folder")
         return

@@ -90,13 +90,7 @@ def prepare_cubes(
             return print_plan(cases, made, min(number, len(cases)), problems)
         open_store(cube_store, made.to_dict())
         results = _run(_work(cases, made, cube_store, number, scheduler), len(cases), problems)
-        for folder in (Path(cube_store), Path(cube_store) / "cases"):
-            remove_orphans(folder)
-        good = {result["case"] for result in results if result["status"] != "skipped"}
-        sources = [source.keep(good, validation_fraction, made.seed) for source in sources]
-        _write_drawn(cube_store, sources)
-        index = _index(sources, results, problems)
-        close_store(cube_store, index)
+        index = _finish(cube_store, sources, results, problems, validation_fraction, made.seed)
         page = report(cube_store) if report else None
     _report(index, results, cube_store, made)
     if page:
@@ -161,6 +155,25 @@ def _run(work: Iterator[dict[str, Any]], total: int, problems: list[str]) -> lis
         problems += [result["problem"]] if result["problem"] else []
         results.append(result)
     return results
+
+
+def _finish(
+    cube_store: str,
+    sources: Sequence[Source],
+    results: Sequence[Mapping[str, Any]],
+    problems: Sequence[str],
+    fraction: float,
+    seed: int,
+) -> dict[str, Any]:
+    """Write the splits and the index of a store whose cases are prepared, and return the index."""
+    for folder in (Path(cube_store), Path(cube_store) / "cases"):
+        remove_orphans(folder)
+    good = {result["case"] for result in results if result["status"] != "skipped"}
+    sources = [source.keep(good, fraction, seed) for source in sources]
+    _write_drawn(cube_store, sources)
+    index = _index(sources, results, problems)
+    close_store(cube_store, index)
+    return index
 
 
 def _write_drawn(cube_store: str, sources: Sequence[Source]) -> None:

@@ -23,7 +23,7 @@ from ..utils.parallel import run_parallel, usable_cores
 from .fingerprints import count_intensities, fingerprint
 
 VERSION = 2  # of the results; older lines of the cache are ignored
-MOST_LABELS = 1000  # values: more is no mask
+MOST_LABELS = 1000  # values: a mask has fewer
 
 
 def inspect_file(job: Mapping[str, str]) -> dict[str, Any]:

@@ -122,7 +122,7 @@ def find_rows(
         elif kind not in modalities:
             problems.append(f"{where}: modality {kind!r} is not one of {list(modalities)}: skipped")
         elif stem(image) in cases:
-            problems.append(f"{where}: {image} is there twice: skipped, remove one")
+            problems.append(f"{where}: {image} occurs twice: skipped, remove one")
         else:
             cases[stem(image)] = _case(image, label, kind, stem(Path(image).name), row.get("group"))
     if len({type(case["label"]) for case in cases.values()}) > 1:

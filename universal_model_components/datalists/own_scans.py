@@ -79,12 +79,7 @@ def folder(
         cases = _find_sub_folders(request.root, names, groups, findings)
     if is_labeled and groups is not None:
         _name_patients([*cases, *given], groups, findings)
-    fraction = to_optional(test_fraction)
-    if given and (fraction is not None or test_ids is not None):
-        key = "test_ids" if fraction is None else "test_fraction"
-        raise ValueError(f"{key}: {request.root} has its test in imagesTs and labelsTs: leave the option out")
-    fraction = TEST_FRACTION * is_labeled if fraction is None else check_fraction(fraction, "test_fraction")
-    test = _held_out(cases, given, findings) if given else _choose(cases, fraction, seed, test_ids, findings)
+    test = _test_groups(request, cases, given, to_optional(test_fraction), test_ids, findings)
     paper = {case["stratum"]: (None, None) for case in [*cases, *given]}
     return make_datalist(request, [*cases, *given], test, findings, paper, "scans")
 
@@ -139,6 +134,29 @@ def _find_folders(
     if given:
         findings.notes.append(f"test cases are the {len(given)} of imagesTs and labelsTs")
     return cases, given
+
+
+def _test_groups(
+    request: Request,
+    cases: Sequence[Case],
+    given: Sequence[Case],
+    fraction: float | None,
+    test_ids: str | None,
+    findings: Findings,
+) -> set[str]:
+    """Return the test patients: those of imagesTs if there are any, otherwise drawn or read from a file.
+
+    Raises:
+        ValueError: when imagesTs is the test set but another one is requested, or the fraction is wrong.
+    """
+    if given and (fraction is not None or test_ids is not None):
+        key = "test_ids" if fraction is None else "test_fraction"
+        raise ValueError(f"{key}: {request.root} has its test in imagesTs and labelsTs: leave the option out")
+    if given:
+        return _held_out(cases, given, findings)
+    default = TEST_FRACTION if request.stage == "finetuning" else 0.0
+    fraction = default if fraction is None else check_fraction(fraction, "test_fraction")
+    return _choose(cases, fraction, request.seed, test_ids, findings)
 
 
 def _held_out(cases: Sequence[Case], given: Sequence[Case], findings: Findings) -> set[str]:

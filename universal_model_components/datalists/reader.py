@@ -41,7 +41,7 @@ def entries_of(content: Mapping[str, Any], file: str | Path, split: str) -> list
     """
     entries = content.get(split)
     if not isinstance(entries, (list, type(None))):
-        raise ValueError(f"datalist: {file}: {split!r} is no list: give a list of cases, or null")
+        raise ValueError(f"datalist: {file}: {split!r} is not a list: give a list of cases, or null")
     return entries or []
 
 
@@ -73,12 +73,27 @@ def read_datalist(file: str | Path, modalities: Sequence[str]) -> tuple[dict[str
         The datalist, and one line for each entry that had to be skipped: missing key, unknown modality, an id twice.
 
     Raises:
-        ValueError: when the file is unreadable, has no `training` list or a `validation` that is none, or a case or
+        ValueError: when the file is unreadable, has no `training` list or an invalid `validation`, or a case or
             group is in both splits.
     """
     content = {key: value for key, value in open_datalist(file).items() if key not in SPLITS or value is not None}
     if "training" not in content:
         raise ValueError(f"datalist: {file} has no list 'training': give a MONAI datalist, or null")
+    splits, problems = _read_splits(content, file, modalities)
+    groups = {case["group"] for case in splits["training"]} & {case["group"] for case in splits.get("validation", [])}
+    if groups:
+        raise ValueError(f"datalist: {file} has {_list('group', groups)} in training and validation: keep it in one")
+    return {"name": "given", "version": 1, **content, **splits}, problems
+
+
+def _read_splits(
+    content: Mapping[str, Any], file: str | Path, modalities: Sequence[str]
+) -> tuple[dict[str, list[dict[str, Any]]], list[str]]:
+    """Return the completed entries of each split, and one line for each entry that had to be skipped.
+
+    Raises:
+        ValueError: when a split is not a list, or a case is in two of them.
+    """
     problems: list[str] = []
     both: list[str] = []
     seen: dict[str, str] = {}
@@ -93,18 +108,13 @@ def read_datalist(file: str | Path, modalities: Sequence[str]) -> tuple[dict[str
             elif seen.get(stem(case["case"]), split) != split:
                 both.append(case["case"])
             elif stem(case["case"]) in seen:
-                problems.append(
-                    f"{file}: {split}[{i}]: id {case['case']!r} is there twice: skipped, rename or remove it"
-                )
+                problems.append(f"{file}: {split}[{i}]: id {case['case']!r} occurs twice: skipped, rename or remove it")
             else:
                 seen[stem(case["case"])] = split
                 splits[split].append(case)
     if both:
         raise ValueError(f"datalist: {file} has {_list('case', both)} in training and validation: remove one of each")
-    groups = {case["group"] for case in splits["training"]} & {case["group"] for case in splits.get("validation", [])}
-    if groups:
-        raise ValueError(f"datalist: {file} has {_list('group', groups)} in training and validation: keep it in one")
-    return {"name": "given", "version": 1, **content, **splits}, problems
+    return splits, problems
 
 
 def _list(kind: str, names: Collection[str]) -> str:

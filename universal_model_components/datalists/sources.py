@@ -109,14 +109,19 @@ def read_sources(
         root = given or listed.get("root") or dataset_dir
         if root is None:
             raise ValueError(f"datalist: {file} has no 'root': add the folder of its images, or give dataset_dir")
-        drawn = "validation" not in listed
-        listed = _named_ids(listed)
-        if drawn:
-            listed |= {"seed": seed, **split_cases(listed["training"], fraction, seed)}
-        sources.append(Source(listed, str(root), drawn))
+        sources.append(_source(listed, str(root), seed, fraction))
     _check_names(sources)
     _check_tests(sources)
     return sources, problems
+
+
+def _source(listed: Mapping[str, Any], root: str, seed: int, fraction: float) -> Source:
+    """Return the set of a datalist; a missing validation split is drawn."""
+    drawn = "validation" not in listed
+    named = _named_ids(listed)
+    if drawn:
+        named |= {"seed": seed, **split_cases(named["training"], fraction, seed)}
+    return Source(named, root, drawn)
 
 
 def _named_ids(listed: Mapping[str, Any]) -> dict[str, Any]:

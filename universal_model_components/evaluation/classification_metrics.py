@@ -124,24 +124,13 @@ def summarize(
     counts = confusion_matrix(labels, scores >= threshold, labels=[0, 1]).tolist() if len(rows) else [[0, 0], [0, 0]]
     (true_negative, false_positive), (false_negative, true_positive) = counts
     positives, negatives = true_positive + false_negative, true_negative + false_positive
-    auc, interval, used, problems = None, None, 0, []
-    if positives and negatives:
-        auc = float(roc_auc_score(labels, scores))
-        interval, used = bootstrap_auc(labels, scores, groups, repeats, seed, level)
-        if interval is None:
-            problems.append("auc_interval: no resample has both classes")
-    else:
-        missing = [name for name, count in zip(NAMES, (negatives, positives), strict=True) if not count]
-        problems.append(f"auc: undefined, no {' and no '.join(missing)} sample among {len(rows)}")
+    auc, problems = _summarize_auc(labels, scores, groups, repeats, seed, level)
     return {
         "samples": len(rows),
         "patients": len(set(groups)),
         "positives": positives,
         "negatives": negatives,
-        "auc": auc,
-        "auc_interval": interval,
-        "interval_level": level,
-        "bootstrap": used,
+        **auc,
         "threshold": threshold,
         "accuracy": rate(true_positive + true_negative, len(rows)),
         "sensitivity": rate(true_positive, positives),
@@ -149,3 +138,19 @@ def summarize(
         "confusion": counts,
         "problems": problems,
     }
+
+
+def _summarize_auc(
+    labels: np.ndarray, scores: np.ndarray, groups: Sequence[str], repeats: int, seed: int, level: float
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the AUC with its bootstrap interval, and one line for each of the two that is undefined."""
+    auc, interval, used, problems = None, None, 0, []
+    missing = [name for name, label in zip(NAMES, (0, 1), strict=True) if not (labels == label).any()]
+    if missing:
+        problems.append(f"auc: undefined, no {' and no '.join(missing)} sample among {len(labels)}")
+    else:
+        auc = float(roc_auc_score(labels, scores))
+        interval, used = bootstrap_auc(labels, scores, groups, repeats, seed, level)
+        if interval is None:
+            problems.append("auc_interval: no resample has both classes")
+    return {"auc": auc, "auc_interval": interval, "interval_level": level, "bootstrap": used}, problems

@@ -213,7 +213,7 @@ def write_once(file: Path, content: Mapping[str, Any]) -> None:
 
 
 def digest(content: Any) -> str:
-    """Return eight hexadecimal digits that tell one JSON content from another."""
+    """Return eight hexadecimal digits that identify JSON content."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
 

@@ -56,7 +56,7 @@ class Outcome:
 
 
 def is_finished(job: Job, test: bool) -> bool:
-    """Tell whether a job has its record, with test cases where they are asked for."""
+    """Return whether a job has its record, with test cases where they are asked for."""
     record = read_json(job.folder / RECORD)
     return bool(record) and (job.kind != RUN or not test or TEST in record["cases"])
 

@@ -37,7 +37,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """Lines in one pair of axes; `level` is a dashed line across, of which `level_name` is the name."""
+    """Lines in one pair of axes; `level` is a dashed horizontal line named `level_name`."""
 
     title: str
     xlabel: str
@@ -53,7 +53,7 @@ def draw_bands(panels: Sequence[Panel], name: str, at_points: bool = False) -> s
     Args:
         panels: one for each task.
         name: of the figure, see `svg_style`.
-        at_points: mark the points, and label the horizontal axis, logarithmic, at these alone.
+        at_points: mark the points, and use a logarithmic horizontal axis with ticks only at these.
     """
     rows = -(-len(panels) // 2)
     with svg_style(name):

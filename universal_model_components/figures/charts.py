@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Charts of a classifier: ROC curve, confusion matrix, and the cubes that it was most wrong about."""
+"""Charts of a classifier: ROC curve, confusion matrix, and its most confident errors."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 def draw_roc(rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any], file: str | Path, title: str = "") -> None:
-    """Draw the ROC curve, with the point of the threshold; without both classes only the reason is written.
+    """Draw the ROC curve, with the point of the threshold; if a class is missing, only the reason is written.
 
     Args:
         rows: keys label and probability.
         summary: of `classification_metrics.summarize` for these rows.
-        file: PNG to write (beside, then renamed).
+        file: PNG to write (atomically).
         title: line at the top.
     """
-    from sklearn.metrics import roc_curve  # half a second
+    from sklearn.metrics import roc_curve  # takes half a second
 
     figure, axis = _axes(title or "ROC curve")
     axis.plot([0, 1], [0, 1], color=INK, alpha=0.4, linestyle="--", linewidth=1, label="chance level")
@@ -54,7 +54,7 @@ def draw_confusion(summary: Mapping[str, Any], names: Sequence[str], file: str |
     Args:
         summary: of `classification_metrics.summarize`.
         names: of the two classes.
-        file: PNG to write (beside, then renamed).
+        file: PNG to write (atomically).
         title: line at the top.
     """
     counts = np.array(summary["confusion"])
@@ -78,7 +78,7 @@ def draw_cubes(cubes: Sequence[np.ndarray], names: Sequence[str], file: str | Pa
     Args:
         cubes: in [0, 1].
         names: one for each, above it.
-        file: PNG to write (beside, then renamed).
+        file: PNG to write (atomically).
         title: line at the top.
 
     Shape:

@@ -42,7 +42,7 @@ def draw_losses(rows: Sequence[Mapping[str, float]], references: Mapping[str, fl
     """Loss curves as SVG: restoration (training and validation, beside reference errors), then the two classifiers.
 
     Args:
-        rows: one an epoch, with the columns of `losses.csv`; a missing or non-finite value is left out.
+        rows: one per epoch, with the columns of `losses.csv`; a missing or non-finite value is left out.
         references: name and mean squared error of horizontal lines to compare with.
     """
     right = [(name, color) for name, color in (("loss_modality", PINK), ("loss_scale", SKY)) if _has(rows, name)]
@@ -65,9 +65,9 @@ def draw_metrics(rows: Sequence[Mapping[str, float]], metrics: Sequence[str], fi
     """Draw the training loss and validation metrics against the epoch (the paper's Fig. 4), as PNG.
 
     Args:
-        rows: one an epoch, with the columns of `losses.csv`; a missing or non-finite value is left out.
+        rows: one per epoch, with the columns of `losses.csv`; a missing or non-finite value is left out.
         metrics: columns for the right-hand side, between 0 and 1; those without a value are left out.
-        file: to write (beside, then renamed).
+        file: to write (atomically).
     """
     shown = [name for name in metrics if _has(rows, name)]
     figure = new_figure(9.2, 3.3, "white")
@@ -115,6 +115,6 @@ class MetricCurves:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine: Any) -> None:
-        """Draw what the file holds."""
+        """Draw the content of the file."""
         if self.source.is_file():
             draw_metrics(read_rows(self.source), self.metrics, self.file)

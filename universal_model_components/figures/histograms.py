@@ -17,7 +17,7 @@ def draw_histograms(series: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarr
 
     Args:
         series: by title and set, the edges of the bins and the share of each.
-        axes: what the horizontal axis of each plot is.
+        axes: label of each plot's horizontal axis.
 
     Shape:
         edges (M + 1,), shares (M,).

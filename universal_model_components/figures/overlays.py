@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Masks as contours over the scan, in three planes: the reference in full lines, the prediction in dashes."""
+"""Masks as contours over the scan, in three planes: the reference solid, the prediction dashed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ..imaging.geometry import to_ras
 from .planes import plane_slices
 from .style import GROUND, INK, ORANGE, SKY, new_figure, sample_line, write_png
 
-REFERENCE, PREDICTION = SKY, ORANGE  # apart for any kind of color vision, and from the gray of the scan
+REFERENCE, PREDICTION = SKY, ORANGE  # distinguishable with any kind of color vision, and from the gray of the scan
 
 
 @dataclass(frozen=True)
 class Overlay:
-    """What one row of the picture shows.
+    """Content of one row of the picture.
 
     Args:
         image: the scan, in any unit.
@@ -42,7 +42,7 @@ class Overlay:
 
 
 def fullest_voxel(reference: np.ndarray, prediction: np.ndarray) -> tuple[int, int, int]:
-    """The voxel through which each plane cuts most of the reference; of the prediction, where there is no reference.
+    """Voxel whose planes contain most of the reference, or of the prediction where there is no reference.
 
     Shape:
         both (H, W, D), boolean.
@@ -58,7 +58,7 @@ def draw_overlays(rows: Sequence[Overlay], file: str | Path) -> Path:
 
     Args:
         rows: the cases.
-        file: PNG to write (beside, then renamed).
+        file: PNG to write (atomically).
 
     Raises:
         OSError: when the file cannot be written; the message names it.
@@ -103,7 +103,7 @@ class ValidationOverlays:
         self.rows: list[Overlay] = []
 
     def attach(self, engine: Any) -> None:
-        """Draw what `engine`, an evaluator that decollates, segments on rank 0."""
+        """Draw the predictions of `engine`, an evaluator that decollates, on rank 0."""
         if self.interval > 0 and idist.get_rank() == 0:
             engine.add_event_handler(Events.EPOCH_STARTED, self._start)
             engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The look of the report, and the few pieces of HTML that it is made of; every text that is not ours is escaped."""
+"""The style sheet and HTML elements of the report; all text from outside is escaped."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def chart(svg: str, description: str, caption: str) -> str:
 
 
 def picture(file: Path, description: str, caption: str) -> str:
-    """A figure around a PNG file, which travels inside the page."""
+    """A figure around a PNG file, which is embedded in the page."""
     data = base64.b64encode(file.read_bytes()).decode("ascii")
     image = f'<img alt="{text(description)}" src="data:image/png;base64,{data}">'
     return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cubes and scans in three planes: what a network restored beside what it saw, and a set of scans at a glance."""
+"""Cubes and scans in three planes: originals, corrupted inputs and restorations, and an overview of scans."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def draw_panel(
 
     Args:
         original: cubes in [0, 1].
-        corrupted: what the network saw.
-        restored: what it made of it.
-        file: PNG to write (beside, then renamed).
+        corrupted: the network's input.
+        restored: the network's output.
+        file: PNG to write (atomically).
         title: line at the top.
         names: one for each cube, below its row.
         limit: cubes after this many are left out.
@@ -48,21 +48,14 @@ def draw_panel(
         OSError: when the file cannot be written; the message names it.
     """
     cubes = [t.detach().float().cpu().numpy() for t in (original, corrupted, restored)]
-    if cubes[0].ndim != 5 or cubes[0].shape[1] != 1 or any(c.shape != cubes[0].shape for c in cubes):
-        raise ValueError(f"cubes are {[tuple(c.shape) for c in cubes]}, expected three of one shape (B, 1, H, W, D)")
-    if names is not None and len(names) != len(cubes[0]):
-        raise ValueError(f"names has {len(names)} entries for {len(cubes[0])} cubes, expected one each")
+    _check_cubes(cubes, names)
     rows = [_panel_row(*(c[index, 0] for c in cubes)) for index in range(min(len(cubes[0]), limit))]
     tall = 2.4 * rows[0][0].shape[0] / rows[0][0].shape[1] + (0.24 if names else 0.06)
     tall = tall * len(rows) + (0.42 if title else 0.22)
     figure = new_figure(9.8, tall, GROUND, w_pad=0.04, h_pad=0.02, wspace=0, hspace=0)
     axes = figure.subplots(len(rows), 4, squeeze=False)
     for line, row in zip(axes, rows, strict=True):
-        for axis, values, column in zip(line, row, COLUMNS, strict=True):
-            error = column == COLUMNS[-1]
-            axis.imshow(values, cmap="magma" if error else "gray", vmin=0, vmax=0.5 if error else 1, origin="lower")
-            axis.set(xticks=[], yticks=[], facecolor=GROUND)
-            axis.spines[:].set_visible(False)
+        _show_row(line, row)
     for axis, column in zip(axes[0], COLUMNS, strict=True):
         axis.set_title(column, color=INK, fontsize=10)
     for line, name in zip(axes, names or (), strict=False):
@@ -72,17 +65,33 @@ def draw_panel(
     return write_png(figure, file)
 
 
+def _check_cubes(cubes: Sequence[np.ndarray], names: Sequence[str] | None) -> None:
+    if cubes[0].ndim != 5 or cubes[0].shape[1] != 1 or any(c.shape != cubes[0].shape for c in cubes):
+        raise ValueError(f"cubes are {[tuple(c.shape) for c in cubes]}, expected three of one shape (B, 1, H, W, D)")
+    if names is not None and len(names) != len(cubes[0]):
+        raise ValueError(f"names has {len(names)} entries for {len(cubes[0])} cubes, expected one each")
+
+
+def _show_row(axes: Sequence[Any], pictures: Sequence[np.ndarray]) -> None:
+    """Show the pictures of one cube, the last of which is the error."""
+    for axis, values, column in zip(axes, pictures, COLUMNS, strict=True):
+        error = column == COLUMNS[-1]
+        axis.imshow(values, cmap="magma" if error else "gray", vmin=0, vmax=0.5 if error else 1, origin="lower")
+        axis.set(xticks=[], yticks=[], facecolor=GROUND)
+        axis.spines[:].set_visible(False)
+
+
 def _panel_row(original: np.ndarray, corrupted: np.ndarray, restored: np.ndarray) -> list[np.ndarray]:
     at = informative_voxel(original, corrupted)
     return [mosaic(plane_slices(v, at)) for v in (original, corrupted, restored, np.abs(restored - original))]
 
 
 def draw_scans(files: Sequence[str | Path], file: str | Path, columns: int = 3) -> Path:
-    """Draw three planes through the middle of each scan, in patient's proportions.
+    """Draw three planes through the middle of each scan, in true proportions.
 
     Args:
         files: scans of any format that can be prepared.
-        file: PNG to write (beside, then renamed).
+        file: PNG to write (atomically).
         columns: scans side by side.
     """
     lines = -(-len(files) // columns)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Axial, coronal and sagittal planes of a volume: which ones to look at, which way up, and side by side."""
+"""Axial, coronal and sagittal planes of a volume: choice, orientation and mosaic."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def plane_slices(volume: np.ndarray, at: Sequence[int]) -> list[np.ndarray]:
-    """The three planes through a voxel, turned as radiologists look at them (patient's right on the left).
+    """The three planes through a voxel, in radiological orientation (patient's right on the left).
 
     Args:
         volume: values along right, front, up.
@@ -23,10 +23,9 @@ def plane_slices(volume: np.ndarray, at: Sequence[int]) -> list[np.ndarray]:
 
 
 def informative_voxel(original: np.ndarray, corrupted: np.ndarray) -> tuple[int, int, int]:
-    """The voxel whose planes show a corruption best: along each axis, where most changed and there is most to see.
+    """Voxel whose planes show a corruption best: along each axis, where the change and the contrast are largest.
 
-    The middle is kept along an axis on which it does half as well as the best plane, because the middle is what a
-    reader expects.
+    The middle is kept along an axis where its score is at least half of the best, because readers expect the middle.
 
     Shape:
         original and corrupted (H, W, D).

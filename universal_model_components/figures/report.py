@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One self-contained HTML page about a pre-training run: did restoration work, how, on what, and how long did it take.
+"""The self-contained HTML report of a pre-training run: outcome of restoration, examples, data and timings.
 
-The page is made from files that training and evaluation left behind (`losses.csv`, `evaluation.json`, `panels/*.png`).
-What is missing is said to be missing; nothing on the page is fetched from anywhere. `sections` words the parts, `page`
-is the look.
+The page is made from files that training and evaluation wrote (`losses.csv`, `evaluation.json`, `panels/*.png`).
+Missing parts are named; nothing on the page is fetched from elsewhere. `sections` writes the parts, `page` defines the
+style.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from ..utils.files import write_atomically
 from . import page as html
 from . import sections as part
+from .probe_section import probes
 
 __all__ = ["write_report"]
 
@@ -39,8 +40,8 @@ def write_report(
     """Write the report as one HTML file without any outside resources.
 
     Args:
-        output_dir: folder, or folders, where training and evaluation wrote; the first that has a file gives it.
-        file: HTML to write (beside, then renamed).
+        output_dir: folder, or folders, where training and evaluation wrote; the first that has a file is used.
+        file: HTML to write (atomically).
         title: of the page.
         timings: what ran: (step, command, seconds).
         versions: of the software, by name; those in `evaluation.json` when absent.
@@ -48,8 +49,8 @@ def write_report(
         note: text under the introduction, for example where the scans come from.
 
     Raises:
-        ValueError: when `losses.csv` or `evaluation.json` is there but cannot be read; the message names the file.
-        OSError: when the page cannot be written; what was there is kept.
+        ValueError: when `losses.csv` or `evaluation.json` exists but cannot be read; the message names the file.
+        OSError: when the page cannot be written; a previous one is kept.
     """
     folders = [Path(output_dir)] if isinstance(output_dir, str | Path) else [Path(f) for f in output_dir]
     rows, evaluation = _read_losses(folders), _read_evaluation(folders)
@@ -58,9 +59,9 @@ def write_report(
     versions = versions or evaluation.get("versions") or {}
     sections = [
         ("outcome", "Did it learn to restore?", part.outcome(restoration, evaluation, rows, timings)),
-        ("panels", "What it sees and what it makes of it", part.panels(folders)),
+        ("panels", "Corrupted inputs and restorations", part.panels(folders)),
         ("curves", "How training went", part.curves(rows, restoration)),
-        ("probes", "What the features know", part.probes(evaluation.get("probes") or {}, rows)),
+        ("probes", "Linear probes of the features", probes(evaluation.get("probes") or {}, rows)),
         ("scans", "The scans", part.scans(scans, evaluation)),
         ("steps", "What ran, and how long", part.steps(timings)),
         ("versions", "Versions", part.versions(versions)),

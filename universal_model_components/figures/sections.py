@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sections of the report in words, tables and pictures; each says so when what it needs is missing."""
+"""The sections of the report: text, tables and pictures; each names what is missing."""
 
 from __future__ import annotations
 
@@ -11,29 +11,17 @@ from typing import Any
 from . import page as html
 from .bars import draw_errors
 from .curves import draw_losses
+from .numbers import format_number, read_number
 
 # name in the files → heading, what it does to a cube
 KINDS = {
     "overall": ("All together", "The full mix that training uses."),
-    "nonlinear": ("Non-linear intensity", "A random curve bends the gray values, half of the time upside down."),
-    "shuffle": ("Local shuffling", "The voxels of thousands of small blocks change places within their block."),
+    "nonlinear": ("Non-linear intensity", "A random monotone curve maps the gray values; half of the curves decrease."),
+    "shuffle": ("Local shuffling", "The voxels of thousands of small blocks are permuted within their block."),
     "inner": ("Inner painting", "A few boxes inside the cube are replaced by noise."),
     "outer": ("Outer painting", "Everything but a few windows is replaced by noise."),
 }
 BASELINES = {"corrupted": "the input", "training_mean": "the training mean"}  # need no network and no original
-_PROBES = {
-    "modality": "Can a linear classifier separate CT from MRI by the features? Adversarial training works against it.",
-    "scale": "Can it predict how large a part of the body a cube shows? The scale classifier should make this easier.",
-}
-
-
-def _value(numbers: Mapping[str, Any], name: str) -> float:
-    value = numbers.get(name)
-    return float(value) if isinstance(value, int | float) else math.nan
-
-
-def _number(value: float, digits: int = 4) -> str:
-    return f"{value:.{digits}f}" if math.isfinite(value) else "–"
 
 
 def _duration(seconds: float) -> str:
@@ -45,8 +33,8 @@ def _duration(seconds: float) -> str:
 
 
 def better(numbers: Mapping[str, Any]) -> bool | None:
-    """Whether the restored cubes are nearer to the originals than both baselines; None when it was not measured."""
-    restored, *baselines = (_value(numbers, f"{name}_mse") for name in ("restored", *BASELINES))
+    """Whether the restored cubes are closer to the originals than both baselines; None when it was not measured."""
+    restored, *baselines = (read_number(numbers, f"{name}_mse") for name in ("restored", *BASELINES))
     if not all(map(math.isfinite, (restored, *baselines))):
         return None
     return restored < min(baselines)
@@ -81,7 +69,9 @@ def outcome(
     for kind in kinds:
         numbers = restoration[kind]
         names = ("corrupted_mse", "training_mean_mse", "constant_mse", "restored_mse")
-        cells = [_number(_value(numbers, name)) for name in names] + [_number(_value(numbers, "psnr"), 1)]
+        cells = [format_number(read_number(numbers, name)) for name in names] + [
+            format_number(read_number(numbers, "psnr"), 1)
+        ]
         body.append([html.text(_name(kind)), *cells, _judgment(numbers)])
     head = ["corruption", "corrupted input", "training mean", "oracle constant", "restored", "PSNR (dB)", "outcome"]
     main = kinds.index("overall") if "overall" in kinds else None
@@ -104,7 +94,7 @@ def _headline(restoration: Mapping[str, Any]) -> str:
     """The outcome in plain words: the full mix first, then the kinds."""
     overall = restoration.get("overall") or {}
     names = ("restored", *BASELINES, "constant")
-    restored, corrupted, training, oracle = (_value(overall, f"{name}_mse") for name in names)
+    restored, corrupted, training, oracle = (read_number(overall, f"{name}_mse") for name in names)
     won = better(overall)
     single = [kind for kind in _ordered(restoration) if kind != "overall"]
     good = [kind for kind in single if better(restoration[kind])]
@@ -113,14 +103,14 @@ def _headline(restoration: Mapping[str, Any]) -> str:
     listing += f" Not for: {lost}." if lost else ""
     if won is None:
         return html.verdict(f"The full mix of corruptions was not measured. {listing}", None)
-    baselines = f"the corrupted input's {_number(corrupted)} and the training mean's {_number(training)}"
-    listing += f" (The oracle constant has {_number(oracle)}.)" if math.isfinite(oracle) else ""
+    error = f"On held-out cases the restored error is {format_number(restored)}"
+    baselines = f"the corrupted input's {format_number(corrupted)} and the training mean's {format_number(training)}"
+    listing += f" (The oracle constant has {format_number(oracle)}.)" if math.isfinite(oracle) else ""
     if won:
         gain = f"{100 * (1 - restored / corrupted):.0f} % of the corruption's error is gone."
-        words = f"<strong>Yes.</strong> On held-out cases the restored error is {_number(restored)}, below {baselines}."
-        return html.verdict(f"{words} {gain} {listing}", True)
-    words = f"<strong>Not yet.</strong> On held-out cases the restored error is {_number(restored)}, not below both of"
-    return html.verdict(f"{words} {baselines}. {listing} Longer training or gentler learning rates may help.", False)
+        return html.verdict(f"<strong>Yes.</strong> {error}, below {baselines}. {gain} {listing}", True)
+    advice = "Longer training or lower learning rates may help."
+    return html.verdict(f"<strong>Not yet.</strong> {error}, not below both of {baselines}. {listing} {advice}", False)
 
 
 def _judgment(numbers: Mapping[str, Any]) -> str:
@@ -129,8 +119,8 @@ def _judgment(numbers: Mapping[str, Any]) -> str:
         return "not measured"
     if won:
         return '<span class="good-text">✓ beats both</span>'
-    restored = _value(numbers, "restored_mse")
-    lost = [words for name, words in BASELINES.items() if restored >= _value(numbers, f"{name}_mse")]
+    restored = read_number(numbers, "restored_mse")
+    lost = [words for name, words in BASELINES.items() if restored >= read_number(numbers, f"{name}_mse")]
     return f'<span class="bad-text">✗ loses to {" and ".join(lost)}</span>'
 
 
@@ -144,7 +134,7 @@ def panels(folders: Sequence[Path]) -> str:
         return html.paragraph("No restoration panels were found (<code>panels/*.png</code>).", soft=True)
     missing = [KINDS[kind][0].lower() for kind in KINDS if kind not in files]
     figures = ""
-    others = [name for name in files if name not in KINDS]  # what training drew on its way: the latest is enough
+    others = [name for name in files if name not in KINDS]  # drawn during training: the latest is enough
     for kind in [k for k in KINDS if k in files] + others[-1:]:
         caption = f"<strong>{html.text(_name(kind))}.</strong> {KINDS[kind][1] if kind in KINDS else ''}"
         words = f"{_name(kind)}: cubes in three planes; columns: original, corrupted, restored, absolute error."
@@ -164,7 +154,7 @@ def curves(rows: Sequence[Mapping[str, float]], restoration: Mapping[str, Any]) 
         return html.paragraph("No training record was found (<code>losses.csv</code>).", soft=True)
     overall = restoration.get("overall") or {}
     shown = {"corrupted input": "corrupted", "training mean": "training_mean", "oracle constant": "constant"}
-    lines = {words: _value(overall, f"{name}_mse") for words, name in shown.items()}
+    lines = {words: read_number(overall, f"{name}_mse") for words, name in shown.items()}
     svg = draw_losses(rows, {name: value for name, value in lines.items() if math.isfinite(value)})
     explain = (
         "Left: the restoration error, which falls when learning goes well; dashed lines are the baselines from above, "
@@ -173,69 +163,15 @@ def curves(rows: Sequence[Mapping[str, float]], restoration: Mapping[str, Any]) 
         "scales would cost 1.10."
     )
     names = ["loss", "loss_restoration", "loss_modality", "loss_scale", "val_restoration"]
-    ends = [[html.text(n), *(_number(row.get(n, math.nan)) for row in (rows[0], rows[-1]))] for n in names]
+    ends = [[html.text(n), *(format_number(row.get(n, math.nan)) for row in (rows[0], rows[-1]))] for n in names]
     for cells, name in zip(ends, names, strict=True):  # validation may skip epochs: its first and last one
         measured = [row[name] for row in rows if math.isfinite(row.get(name, math.nan))]
-        cells[1:] = [_number(measured[0]), _number(measured[-1])] if measured else ["–", "–"]
+        cells[1:] = [format_number(measured[0]), format_number(measured[-1])] if measured else ["–", "–"]
     grid = html.table("Losses at the first and the last epoch measured", ["loss", "first", "last"], ends, (1, 2))
     return (
         html.chart(svg, "Curves of the losses over the epochs; the table below has first and last values.", explain)
         + grid
     )
-
-
-def probes(probes: Mapping[str, Any], rows: Sequence[Mapping[str, float]] = ()) -> str:
-    """How well a linear classifier reads foreground off the voxels, and modality and scale off each level."""
-    if not probes:
-        return _live_probe(rows) + html.paragraph("No linear probes were run on the pooled features.", soft=True)
-    parts = [
-        _live_probe(rows),
-        html.paragraph(
-            "Linear classifiers on the frozen encoder's pooled features, trained and tested on different cases, level "
-            "by level: level 1 is the finest, level 4 the deepest."
-        ),
-    ]
-    for name, probe in probes.items():
-        parts.append(f"<h3>{html.text(name.capitalize())}</h3>" + html.paragraph(_PROBES.get(name, "")))
-        parts.append(_probe(name, probe))
-    return "".join(parts)
-
-
-def _live_probe(rows: Sequence[Mapping[str, float]]) -> str:
-    """What the read-outs during training say, beside an untrained encoder's."""
-    read = [row for row in rows if math.isfinite(row.get("probe_auc", math.nan))]
-    if not read:
-        return ""
-    first, last, untrained = read[0]["probe_auc"], read[-1]["probe_auc"], read[-1]["probe_auc_untrained"]
-    words = (
-        f"Foreground of labeled scans, read voxel by voxel from the frozen features: area under the ROC curve "
-        f"{_number(last, 3)} at the end ({_number(first, 3)} after epoch {read[0]['epoch']:.0f}), from an untrained "
-        f"encoder's {_number(untrained, 3)}."
-    )
-    return html.verdict(words, last > untrained)
-
-
-def _probe(name: str, probe: Mapping[str, Any]) -> str:
-    """One probe's accuracies, a row for each level, and what guessing would score."""
-    if "skipped" in probe:
-        return html.paragraph(f"Not run: {html.text(probe['skipped'])}.", soft=True)
-    chance = _value(probe, "chance")
-    body = [
-        [f"level {html.text(level)}", *(_accuracy(_value(found, kind)) for kind in ("clean", "corrupted"))]
-        for level, found in (probe.get("levels") or {}).items()
-    ]
-    body.append(["chance level", _accuracy(chance), _accuracy(chance)])
-    metric = str(probe.get("metric", "accuracy")).capitalize()
-    caption = f"{metric} of the {name} probe; chance level is {_percent(chance)}"
-    return html.table(caption, ["features", "clean cubes", "corrupted cubes"], body)
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.0f} %" if math.isfinite(value) else "not known"
-
-
-def _accuracy(value: float) -> str:
-    return html.share(value) if math.isfinite(value) else "–"
 
 
 def scans(scans: str | Path | None, evaluation: Mapping[str, Any]) -> str:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The look that all figures share, and the one place that imports matplotlib, when a figure is drawn.
+"""The common style of all figures, and the only module that imports matplotlib, when a figure is drawn.
 
-Each figure is a `Figure` of its own (no pyplot, hence no global state and no display). Pictures of scans are PNG on a
-dark ground, as in a viewer; charts of the HTML pages are SVG whose text takes the color of the page around it.
+Each figure is its own `Figure` (no pyplot, so there is no global state and no display). Pictures of scans are PNG on
+a dark background, as in a viewer; charts of the HTML pages are SVG whose text takes the color of the page around it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 GROUND, INK = "#14171c", "#e8eaed"
-# Okabe and Ito's palette, which people with any kind of color vision can tell apart.
+# Okabe and Ito's palette, which can be distinguished with any kind of color vision.
 BLUE, ORANGE, GREEN, RED, PINK, SKY = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9"
 _PAGE_INK, _PAGE_FAINT = "#010203", "#010204"  # placeholders that become `currentColor`
 _PNG_DOTS_PER_INCH = 120
@@ -34,8 +34,8 @@ def new_figure(width: float, height: float, ground: str | None = None, **padding
     Args:
         width: inches.
         height: inches.
-        ground: color of the background; None is matplotlib's own.
-        padding: of matplotlib's `ConstrainedLayoutEngine`, in place of its own.
+        ground: color of the background; None is matplotlib's default.
+        padding: of matplotlib's `ConstrainedLayoutEngine`, instead of its default.
     """
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -44,7 +44,7 @@ def new_figure(width: float, height: float, ground: str | None = None, **padding
 
 
 def sample_line(color: str, dashed: bool = False) -> Line2D:
-    """Return a line that is drawn in a legend alone."""
+    """Return a line that is drawn only in a legend."""
     from matplotlib.lines import Line2D
 
     return Line2D([], [], color=color, linestyle="--" if dashed else "-")
@@ -58,7 +58,7 @@ def whole_ticks(axis: Axes) -> None:
 
 
 def faint_line() -> dict[str, Any]:
-    """Return the look of a line to compare with: thin, dashed, in the color of the text."""
+    """Return the style of a reference line: thin, dashed, in the color of the text."""
     return {"color": _PAGE_INK, "alpha": 0.6, "linestyle": (0, (4, 3)), "linewidth": 1.2}
 
 
@@ -76,7 +76,7 @@ def finish_axes(axis: Axes, title: str, ylabel: str, bottom: float | None = 0, l
 
 @contextmanager
 def svg_style(name: str) -> Iterator[None]:
-    """Draw for SVG inside of this context; `name` makes the ids in the file the same each time."""
+    """Draw for SVG inside this context; `name` makes the ids in the file reproducible."""
     import matplotlib
 
     ink = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
@@ -96,7 +96,7 @@ def to_svg(figure: Figure) -> str:
 
 
 def write_png(figure: Figure, file: str | Path) -> Path:
-    """Write a figure as PNG (beside, then renamed).
+    """Write a figure as PNG, atomically.
 
     Raises:
         OSError: when the file cannot be written; the message names it.

@@ -54,7 +54,7 @@ def content_hash(file: str | Path) -> str:
 
 
 def parts_of(file: str | Path) -> list[Path]:
-    """Return the files of a scan: itself, of a MetaImage header also the data file that it names and that is there."""
+    """Return the files of a scan: itself and, of a MetaImage header, the data file that it names, if it exists."""
     header = Path(file)
     if header.suffix.lower() != ".mhd":
         return [header]

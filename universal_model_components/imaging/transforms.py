@@ -206,7 +206,7 @@ def grid_of(image: Any, name: str) -> Grid:
         name: for messages, where its metadata do not say which file it is from.
 
     Raises:
-        ScanError: when it is none.
+        ScanError: when it is not one.
     """
     file = file_of(image, name)
     if not isinstance(image, MetaTensor) or image.ndim != 4 or image.shape[0] != 1:

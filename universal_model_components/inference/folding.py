@@ -71,7 +71,7 @@ class MergedUpBlock(nn.Module):
         super().__init__()
         conv, channels = block.block.conv1, block.up.out_channels
         from_up, from_skip = conv.weight[:, :channels], conv.weight[:, channels:]
-        # the two kernels convolved with each other; PyTorch's convolutions correlate, hence the flip
+        # the two kernels convolved with each other; PyTorch convolutions are cross-correlations, so flip
         kernel = conv_transpose3d(block.up.weight, from_up.flip(2, 3, 4).transpose(0, 1))
         bias_kernel = torch.einsum("omijk,m->oijk", from_up, block.up.bias)[:, None]
         kernels = {"kernel": kernel, "skip_kernel": from_skip, "bias": conv.bias, "bias_kernel": bias_kernel}

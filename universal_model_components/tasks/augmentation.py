@@ -14,13 +14,13 @@ from torch import Tensor
 
 
 def equal_side_permutations(sides: Sequence[int]) -> list[tuple[int, ...]]:
-    """Return the orders of the axes that exchange only sides of equal length, the identity first."""
+    """Return the permutations that exchange only axes of equal length, the identity first."""
     orders = itertools.permutations(range(len(sides)))
     return [order for order in orders if all(sides[axis] == side for axis, side in zip(order, sides, strict=True))]
 
 
 def apply_symmetry(volume: Tensor, order: Sequence[int], flips: Sequence[bool]) -> Tensor:
-    """Put the three spatial axes in another order, then flip some.
+    """Permute the three spatial axes, then flip some.
 
     Args:
         volume: any number of leading axes.
@@ -36,16 +36,16 @@ def apply_symmetry(volume: Tensor, order: Sequence[int], flips: Sequence[bool]) 
 
 
 class RandSymmetryd(MapTransform, Randomizable):
-    """Flip each axis at random, and exchange axes of equal length at random; all keys alike.
+    """Flip each axis at random, and permute axes of equal length at random; all keys in the same way.
 
-    A rotation by 90° is a transpose and a flip, so those come out too, each with its share. A cube of 64×64×32 keeps
-    its short axis, whatever the draw. The results are plain tensors: a turned cube has no place in its scan.
+    A rotation by 90° is a transpose and a flip, so rotations are included. A cube of 64×64×32 always keeps its short
+    axis. The results are plain tensors, because the affine no longer applies.
 
     Args:
         keys: tensors (C, H, W, D) of one shape.
         flip: probability for each axis.
-        transpose: probability that the axes are put in an order drawn from all that the sides allow.
-        allow_missing_keys: pass over keys that are not there.
+        transpose: probability that the axes are permuted, by one of all permutations that the sides allow.
+        allow_missing_keys: skip missing keys.
     """
 
     def __init__(
@@ -57,14 +57,14 @@ class RandSymmetryd(MapTransform, Randomizable):
         self.flips: list[bool] = [False] * 3
 
     def randomize(self, sides: Sequence[int]) -> None:
-        """Draw the order of the axes, and which are flipped."""
+        """Draw the permutation of the axes, and which are flipped."""
         orders = equal_side_permutations(sides)
         chosen = int(self.R.randint(len(orders)))
         self.order = orders[chosen] if self.R.random_sample() < self.transpose else orders[0]
         self.flips = [bool(draw < self.flip) for draw in self.R.random_sample(3)]
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Turn every key's tensor."""
+        """Permute and flip every key's tensor."""
         result = dict(data)
         keys = list(self.key_iterator(result))
         self.randomize(result[keys[0]].shape[1:])

@@ -3,7 +3,7 @@
 
 LUNA16 gives positions in mm in the patient's LPS system, as MetaImage headers do; volumes here are RAS. A candidate is
 moved to the nearest voxel of the normalized scan, and its cube is cut around that voxel: voxel `side // 2` of a cube is
-the candidate's. What a cube has beyond the scan is 0, the window's minimum.
+the candidate's. A cube is padded by 0, the window's minimum, beyond the scan.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 
 
 def read_candidates(file: str | Path, classes: bool = False) -> dict[str, list[list[float]]]:
-    """Read a list of candidates as LUNA16 has it: columns seriesuid, coordX, coordY, coordZ and, to train on, class.
+    """Read candidates in LUNA16's format: columns seriesuid, coordX, coordY, coordZ and, for training, class.
 
     Args:
-        file: CSV with a line of names; further columns are ignored.
+        file: CSV with a header line; further columns are ignored.
         classes: whether `class`, 0 or 1, is needed and returned.
 
     Returns:
         For each series, in the order of the file, its candidates: [x, y, z] in mm (LPS), or [x, y, z, class].
 
     Raises:
-        ValueError: no such file, no candidate in it, missing columns, or a value that cannot be; one line.
+        ValueError: no such file, no candidate in it, missing columns, or an invalid value; one line.
     """
     names = [*COLUMNS[1:], "class"] if classes else list(COLUMNS[1:])
     if not Path(file).is_file():
@@ -96,7 +96,7 @@ def nearest_voxels(positions: Any, affine: np.ndarray, shape: Sequence[int] | No
     Shape:
         positions (N, 3) → (N, 3), int64.
     """
-    # a header's decimals put a position that is meant to lie on a voxel's face on either side of it
+    # rounding in a header moves a position on a voxel's face to either side of it
     voxels = np.floor(to_voxels(positions, affine).round(6) + 0.5).astype(np.int64)
     return torch.from_numpy(voxels if shape is None else voxels.clip(0, np.asarray(shape) - 1))
 
@@ -117,7 +117,7 @@ def outside(positions: Any, affine: np.ndarray, shape: Sequence[int]) -> np.ndar
 
 
 def check_inside(entry: Mapping[str, Any], affine: np.ndarray, shape: Sequence[int]) -> None:
-    """Refuse candidates that lie outside their scan.
+    """Reject candidates that lie outside their scan.
 
     Args:
         entry: of a datalist; keys image and candidates are read.
@@ -139,7 +139,7 @@ def check_inside(entry: Mapping[str, Any], affine: np.ndarray, shape: Sequence[i
 
 
 def cut_cube(volume: Any, center: Sequence[int], shape: Sequence[int]) -> np.ndarray:
-    """Cut one cube around a voxel out of whatever can be sliced; what lies beyond the volume is 0.
+    """Crop one cube around a voxel from an array that can be sliced, padded by 0 beyond the volume.
 
     Args:
         volume: a NumPy array or an HDF5 data set; only the cube is read.
@@ -162,11 +162,11 @@ def cut_cube(volume: Any, center: Sequence[int], shape: Sequence[int]) -> np.nda
 
 
 def cube_windows(volume: Tensor, shape: Sequence[int]) -> Tensor:
-    """View a volume, padded with zeros once, as the cubes around each of its voxels; `windows[:, x, y, z]` is one.
+    """View a zero-padded volume as the cubes around each of its voxels; `windows[:, x, y, z]` is one.
 
     Args:
         volume: in [0, 1].
-        shape: of the cubes, whose voxel `shape // 2` is the one that they are around.
+        shape: of the cubes, whose voxel `shape // 2` is their center.
 
     Shape:
         volume (C, H, W, D) → (C, H, W, D, *shape), a view.
@@ -180,7 +180,7 @@ def cube_windows(volume: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def cut_cubes_at(volume: Tensor, centers: Tensor, shape: Sequence[int]) -> Tensor:
-    """Cut cubes around voxels of one volume, on its device.
+    """Crop cubes around voxels of one volume, on its device.
 
     Args:
         volume: in [0, 1].

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong with a datalist and its scans, all of it at once, before hours of training are spent.
+"""Checks of a datalist and its scans before training: all errors at once.
 
-`check_datalist` looks at every header, and at every voxel when asked to. `doctor` prints what it finds; `initialize` of
-a task's train.json calls `check_cases`, which stops for what would stop the training.
+`check_datalist` reads every header, and every voxel on request. `doctor` prints the findings; `initialize` of a
+task's train.json calls `check_cases`, which raises the errors that would stop training.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ def check_datalist(
     """Check every case of a task's datalist.
 
     Args:
-        datalist: JSON with the lists "training", "validation" and, if wanted, "test"; what is wrong with a test case is
+        datalist: JSON with the lists "training", "validation" and optionally "test"; an error in a test case is only
             a warning, because training does not read it.
         dataset_dir: folder that paths are relative to.
         segmentation: whether `label` is a mask; otherwise it is a class, or there are `candidates`.
         label_values: which values of a mask are foreground, see `labels.Labels`.
         intensity_range: window, see `scans.normalize`.
         intensity_scale: see there.
-        voxels: read every scan and mask too, not their headers alone.
+        voxels: read every scan and mask completely, not only their headers.
 
     Returns:
-        What is wrong, or one finding that nothing is, for each list.
+        The errors and warnings, or one finding without either, for each list.
     """
     findings: list[Finding] = []
     groups: dict[str, set[str]] = {}
@@ -61,22 +61,35 @@ def check_datalist(
     except ValueError as error:
         return [Finding(ERROR, str(error))]
     for split, entries in lists.items():
-        level = ERROR if split in NEEDED else WARNING
-        found: list[str] = []
-        cases = list(_good_cases(datalist, dataset_dir, split, entries, segmentation, found))
+        cases, found = _check_list(datalist, dataset_dir, split, entries, segmentation)
         groups[split] = {str(case.get("group", case["case"])) for case in cases}
-        if cases and not segmentation:
-            from .classification_checks import missing_classes
-
-            found += missing_classes(datalist, split, cases)
-        findings += [Finding(level, message) for message in found]
-        if not entries and split in NEEDED:
-            findings.append(_none_there(datalist, split, segmentation))
-        elif entries and not found:
-            findings.append(Finding(FINE, f"datalist: {len(cases)} {split!r} cases, headers read"))
+        findings += found
         if voxels:
-            findings += _check_voxels(split, cases, masks, to_optional(intensity_range), intensity_scale, level)
+            findings += _check_voxels(split, cases, masks, to_optional(intensity_range), intensity_scale, _level(split))
     return findings + list(_check_leaks(datalist, groups))
+
+
+def _level(split: str) -> str:
+    """Return how much an error in a list matters: training does not read the test list."""
+    return ERROR if split in NEEDED else WARNING
+
+
+def _check_list(
+    datalist: str | Path, dataset_dir: str | Path, split: str, entries: Sequence[Any], segmentation: bool
+) -> tuple[list[dict[str, Any]], list[Finding]]:
+    """Check one list by its headers; return the usable cases, and what was found."""
+    wrong: list[str] = []
+    cases = list(_good_cases(datalist, dataset_dir, split, entries, segmentation, wrong))
+    if cases and not segmentation:
+        from .classification_checks import missing_classes
+
+        wrong += missing_classes(datalist, split, cases)
+    findings = [Finding(_level(split), message) for message in wrong]
+    if not entries and split in NEEDED:
+        findings.append(_none_there(datalist, split, segmentation))
+    elif entries and not wrong:
+        findings.append(Finding(FINE, f"datalist: {len(cases)} {split!r} cases, headers read"))
+    return cases, findings
 
 
 def _none_there(datalist: str | Path, split: str, segmentation: bool) -> Finding:
@@ -89,7 +102,7 @@ def _none_there(datalist: str | Path, split: str, segmentation: bool) -> Finding
 def check_cases(datalist: str | Path, *arguments: Any, **settings: Any) -> None:
     """`check_datalist` for `initialize`: warnings and all errors but the first go to the log.
 
-    A datalist that is not there is left to whoever reads it: a server such as MONAI Label hands over its own cases.
+    A missing datalist is not an error here: a server such as MONAI Label supplies its own cases.
 
     Raises:
         ValueError: the first error and how many more there are.
@@ -114,9 +127,9 @@ def _good_cases(
     segmentation: bool,
     found: list[str],
 ) -> Iterator[dict[str, Any]]:
-    """Yield the cases that can be used, and append what is wrong with the others."""
+    """Yield the usable cases, and append what is wrong with the others."""
     keys, check_label = ("image", "label") if segmentation else ("image",), _check_mask
-    if not segmentation:  # imported here: a segmentation's training needs no candidates
+    if not segmentation:  # imported here: segmentation needs no candidates
         from .classification_checks import check_samples
 
         check_label = check_samples
@@ -126,7 +139,7 @@ def _good_cases(
         try:
             case = check_entry(where, entry, Path(dataset_dir), keys)
             if case["case"] in seen:
-                raise ValueError(f"{where}: case {case['case']!r} is twice in {split!r}: remove or rename one")
+                raise ValueError(f"{where}: case {case['case']!r} occurs twice in {split!r}: remove or rename one")
             seen.add(case["case"])
             check_label(case, where)
         except ValueError as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong with the samples of a classification task: their classes, and candidates outside of their scans."""
+"""Checks of a classification task's samples: missing classes, and candidates outside their scans."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .findings import ERROR, FINE, WARNING, Finding
 
 
 def check_samples(case: Mapping[str, Any], where: str) -> None:
-    """Check that a case says what class its samples are of, and that its candidates lie inside of its scan.
+    """Check that a case states the class of its samples, and that its candidates lie inside its scan.
 
     Args:
-        case: entry of a datalist with the whole path of its image.
-        where: it stands, for messages.
+        case: entry of a datalist with the absolute path of its image.
+        where: position of the entry, for messages.
 
     Raises:
         ValueError: when a header cannot be read, a class is missing, or candidates lie outside; one line.
@@ -31,7 +31,7 @@ def check_samples(case: Mapping[str, Any], where: str) -> None:
 
 
 def missing_classes(datalist: str | Path, split: str, cases: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield a line for each class that none of the samples of a list is of."""
+    """Yield a line for each class without samples in a list."""
     labels = sample_labels(cases)
     for label, name in ((1, "positives"), (0, "negatives"))[:CLASSES]:
         if not (labels == label).any():

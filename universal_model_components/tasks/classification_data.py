@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Samples of a classification task: one a candidate (LNC) or one a scan (ADC), each a cube of a normalized scan.
+"""Samples of a classification task: one per candidate (LNC) or per scan (ADC), each a cube of a normalized scan.
 
 An entry of the datalist with `candidates` gives a cube around each of them; one with a `label` gives one cube in the
-middle of its scan. What augmentation does to a cube is a function of the seed that the sampler hands out with it.
+middle of its scan. The augmentation of a cube is a function of the seed that the sampler provides with it.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ def read_classes(
         split: "training", "validation" or "test".
         fraction: share of the cases to keep, of each class where entries have a label; see `task_data.label_fraction`.
         seed: of that choice.
-        both: whether both classes must be there: without one there is nothing to learn, and no AUC.
+        both: whether both classes are required: otherwise there is nothing to learn, and no AUC.
         optional: return nothing for a list that is missing or empty: a run without validation, which the log names.
 
     Raises:
-        ValueError: for whatever `read_cases` refuses, an entry without classes, or a class that is missing.
+        ValueError: as `read_cases`, and for an entry without classes, or a missing class.
     """
     cases = read_cases(datalist, dataset_dir, split, keys=("image",), optional=optional)
     if not cases:
@@ -74,7 +74,7 @@ def read_classes(
 
 
 def check_classes(case: Mapping[str, Any], where: str) -> None:
-    """Check that an entry says what class its samples are of.
+    """Check that an entry states the class of its samples.
 
     Raises:
         ValueError: when it does not; one line that begins with `where`.
@@ -95,12 +95,12 @@ def _is_candidate(one: Any) -> bool:
 
 
 def complete(case: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a case with what MONAI Label leaves out: a name, and a class in the place of a painted mask's path.
+    """Complete a case of MONAI Label: add a name, and replace the path of a painted mask by a class.
 
-    Label knows images and masks alone, so a scan's class is the largest value of its mask.
+    MONAI Label has only images and masks, so a scan's class is the largest value of its mask.
 
     Raises:
-        ValueError: when that value is no class.
+        ValueError: when that value is not a class.
     """
     case = {"case": Path(stem(str(case["image"]))).name, **case}
     if isinstance(case.get("label"), str):
@@ -112,7 +112,7 @@ def complete(case: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def sample_labels(cases: Sequence[Mapping[str, Any]]) -> Tensor:
-    """Return the class of every sample, case by case.
+    """Return the class of every sample, in the order of the cases.
 
     Shape:
         → (samples,), int64.
@@ -126,18 +126,18 @@ def _samples(case: Mapping[str, Any]) -> Sequence[Any]:
 
 
 class ClassificationDataset(Dataset):
-    """Samples by random access; nothing but the list of cases is held in memory.
+    """Samples by random access; only the list of cases is held in memory.
 
-    `dataset[i]` is sample i; in `dataset[i, seed]` what the transform draws at random is a function of the seed. Items:
+    `dataset[i]` is sample i; in `dataset[i, seed]` the random transform is a function of the seed. Items:
     `image` float32 (1, H, W, D) in [0, 1], `label`, `case`, `group`, and of a candidate `seriesuid` and `position` (mm,
     LPS).
 
     Args:
         data: cases of `read_classes`; see `complete` for MONAI Label's.
-        scans: where their normalized scans are.
+        scans: the cache of their normalized scans.
         patch_size: voxels of a cube.
         transform: MONAI's `Compose` on the key `image`: augmentation, in training; None is none.
-        negatives: keep so many negatives for each positive, the same ones every time; None keeps all.
+        negatives: number of negatives kept per positive, always the same ones; None keeps all.
         seed: of that choice.
     """
 
@@ -186,9 +186,9 @@ class ClassificationDataset(Dataset):
 
 
 def thin_negatives(labels: Tensor, negatives: float, seed: int = 0) -> Tensor:
-    """Choose the samples to validate on: every positive, and so many negatives for each of them.
+    """Choose the samples to validate on: every positive, and `negatives` negatives for each of them.
 
-    A random part of the negatives leaves the AUC's expectation as it is, at a small part of LUNA16's 400 to 1.
+    A random subset of the negatives does not change the AUC's expectation, and is far smaller than LUNA16's 400 to 1.
 
     Args:
         labels: of all samples.

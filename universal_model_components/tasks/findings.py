@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One line about a set-up, and how much it matters: what checks return and `doctor` prints."""
+"""A finding, one line about a setup with its severity: what checks return and `doctor` prints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NEEDED = ("training", "validation")
 
 @dataclass(frozen=True)
 class Finding:
-    """One line about a set-up.
+    """One line about a setup.
 
     Args:
         level: "error" where it would stop a training, "warning", or "ok".

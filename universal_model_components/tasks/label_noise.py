@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Noisy training masks: each is eroded or dilated at random, to imitate an annotator's errors (paper V-E).
 
-The paper names no amount. Here the severity is a radius in mm: a case's mask shrinks or grows (one half each) by a
-radius between 1 mm and the severity. Radius and direction are a function of seed and case, so that every epoch sees the
-same annotation, as if one annotator had drawn it once. How noisy that is depends on the size of what is drawn, so the
-IoU between clean and noisy masks is reported.
+The paper does not state the amount. Here the severity is a radius in mm: a case's mask shrinks or grows (with equal
+probability) by a radius between 1 mm and the severity. Radius and direction are a function of seed and case, so every
+epoch sees the same annotation, as if one annotator had drawn it once. The effect depends on the size of the structure,
+so the IoU between clean and noisy masks is reported.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ..utils.settings import to_optional
 
 logger = logging.getLogger(__name__)
 
-SMALLEST_RADIUS = 1.0  # mm: less moves no boundary on a grid of 1 mm
+SMALLEST_RADIUS = 1.0  # mm: a smaller radius moves no boundary on a grid of 1 mm
 
 
 def read_severity(value: Any) -> float:
@@ -57,7 +57,7 @@ def draw_radii(cases: Sequence[str], severity: float, seed: int = 0) -> Tensor:
     """Draw how far the boundary of each case's mask moves, in mm: outwards where positive, inwards where negative.
 
     Args:
-        cases: ids; a case gets the same radius whatever others are there.
+        cases: ids; a case's radius does not depend on the others.
         severity: largest radius, mm; 0 moves nothing.
         seed: of the annotator.
 
@@ -76,8 +76,8 @@ def draw_radii(cases: Sequence[str], severity: float, seed: int = 0) -> Tensor:
 def move_boundaries(masks: Tensor, radii: Tensor, spacing: Sequence[float] = (1.0, 1.0, 1.0)) -> Tensor:
     """Dilate or erode each mask by a ball of its own radius.
 
-    An erosion that would leave nothing keeps the voxels farthest inside: an annotator of a lesion marks something. The
-    end of the volume is no boundary. An empty mask stays empty.
+    An erosion that would remove everything keeps the innermost voxels: an annotator of a lesion marks something. The
+    edge of the volume is not a boundary. An empty mask stays empty.
 
     Args:
         masks: above 0.5 is inside.
@@ -111,17 +111,17 @@ def _move_boundary(mask: np.ndarray, radius: float, spacing: Sequence[float]) ->
 
 
 class PerturbLabeld(MapTransform):
-    """Give training masks the noise of one annotator; it is no random transform, so a cache may keep its result.
+    """Apply one annotator's noise to training masks; it is deterministic, so a cache may keep its result.
 
     Args:
         keys: of masks, tensors (1, H, W, D), `MetaTensor`s where the voxels' sides are not 1 mm.
         severity: largest radius in mm, see `read_severity`.
         seed: of the annotator.
         case_key: key of the case's id.
-        allow_missing_keys: pass over keys that are not there.
+        allow_missing_keys: skip missing keys.
 
     Raises:
-        ValueError: when the severity is not one, or a case has no id.
+        ValueError: when the severity is invalid, or a case has no id.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class PerturbLabeld(MapTransform):
         super().__init__(keys, allow_missing_keys)
         self.severity = read_severity(severity)
         self.seed, self.case_key = int(seed), case_key
-        self.ious: dict[str, tuple[float, float]] = {}  # case → radius and IoU, of what this process has changed
+        self.ious: dict[str, tuple[float, float]] = {}  # case → radius and IoU, in this process
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace masks by noisy ones."""
@@ -173,7 +173,7 @@ class LabelNoiseReport:
             engine.add_event_handler(Events.STARTED, self)
 
     def __call__(self, engine: Any) -> None:
-        """Report what the transform has done so far."""
+        """Report the masks that the transform has changed so far."""
         rows = [(case, *values) for case, values in sorted(self.transform.ious.items())]
         ious = [iou for _, _, iou in rows if np.isfinite(iou)]  # a clean mask may be empty
         mean = f"mean IoU {np.mean(ious):.3f} ({min(ious):.3f} to {max(ious):.3f})" if ious else "no IoU known yet"

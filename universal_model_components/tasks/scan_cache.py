@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Normalized scans kept on disk: read and resampled once, then only the cubes that training asks for are read.
+"""Normalized scans on disk: a scan is read and resampled once, then only the cubes that training needs are read.
 
-One HDF5 file a scan (`imaging.hdf5`), in chunks of 32×32×32 voxels. The whole scan is kept, not its candidates' cubes:
-LUNA16's 551,065 cubes of 64×64×32 overlap so much that they would take twice the bytes of the 888 scans, and another
-`patch_size` would need them all again.
+One HDF5 file per scan (`imaging.hdf5`), in chunks of 32×32×32 voxels. The whole scan is kept, not its cubes: LUNA16's
+551,065 cubes of 64×64×32 overlap so much that they would take twice the space of the 888 scans, and would have to be
+made again for another `patch_size`.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class ScanCache:
     """The normalized scans of a datalist's entries.
 
     Args:
-        folder: where the files are kept; made when something is written.
+        folder: where the files are kept; created when needed.
         intensity_range: window to clip to (HU for CT), or None for the volume's own range.
         intensity_scale: "range" or "volume", see `scans.normalize`.
-        spacing: mm, or None to keep each scan's own.
+        spacing: mm, or None to keep each scan's native spacing.
         foreground_crop: crop to the body first (MRI).
     """
 
@@ -128,7 +128,7 @@ def middle(shape: Sequence[int]) -> list[int]:
 
 
 def _identity(file: str, settings: Mapping[str, Any]) -> str:
-    """Name what a cached scan was made from: the files of that name (MetaImage has two), and the settings."""
+    """Identify what a cached scan was made from: its files (MetaImage has two), and the settings."""
     path = Path(file)
     parts = sorted(path.parent.glob(glob.escape(stem(path.name)) + ".*"))
     return json.dumps([settings, [[part.name, part.stat().st_size, part.stat().st_mtime_ns] for part in parts]])
@@ -145,7 +145,7 @@ def _stored_identity(target: Path) -> str | None:
 def _prepare_scan(case: Mapping[str, Any], target: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Normalize one scan into its file; a scan that cannot be used is the result's `problem`."""
     try:
-        identity = _identity(case["file"], settings)  # before it is read: a scan that changes meanwhile is read again
+        identity = _identity(case["file"], settings)  # before reading, in case the scan changes meanwhile
         scan = load_scan(case["file"], **settings)
     except (ScanError, RuntimeError, MemoryError) as error:
         return {"problem": problem_of(case["file"], error), "notes": []}

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cases of a target task: read from a datalist and checked, fewer of them for label fractions, cached, and seeded.
+"""Cases of a target task: read from a datalist, checked, subsampled for label fractions, cached, and seeded.
 
-What a case looks like after its random transforms is a function of one seed, which the sampler hands out with the
-index: an interrupted run resumes with the same cubes, on any number of workers and ranks.
+The random transforms of a case are a function of one seed, which the sampler provides with the index: an interrupted
+run resumes with the same cubes, on any number of workers and ranks.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def read_cases(
     keys: Sequence[str] = ("image", "label"),
     optional: bool = False,
 ) -> list[dict[str, Any]]:
-    """Read one list of a datalist, with whole paths; headers are checked before hours of training are spent.
+    """Read one list of a datalist, with absolute paths, and check the headers before training.
 
     Args:
-        datalist: JSON, see MONAI's `load_decathlon_datalist`; entries may have more keys, which stay.
+        datalist: JSON, see MONAI's `load_decathlon_datalist`; other keys of entries are kept.
         dataset_dir: folder that paths are relative to.
         split: "training", "validation" or "test".
         keys: every entry must have these; "image", and "label" where it is a path, are files on one grid.
@@ -44,7 +44,7 @@ def read_cases(
         The entries; those without "case" get the image's path, without its suffix, for one.
 
     Raises:
-        ValueError: when the file, a key or a scan is missing, a case is there twice, or a label is not on its image's
+        ValueError: when the file, a key or a scan is missing, a case occurs twice, or a label is not on its image's
             grid; one line that names the entry or the file.
     """
     entries = entries_of(open_datalist(datalist), datalist, split)
@@ -55,23 +55,23 @@ def read_cases(
     for place, entry in enumerate(entries):
         case = check_entry(f"{where}: {split}[{place}]", entry, Path(dataset_dir), keys)
         if case["case"] in seen:
-            raise ValueError(f"{where}: case {case['case']!r} is twice in {split!r}: remove or rename one")
+            raise ValueError(f"{where}: case {case['case']!r} occurs twice in {split!r}: remove or rename one")
         seen.add(case["case"])
         cases.append(case)
     return cases
 
 
 def check_entry(where: str, entry: Any, root: Path, keys: Sequence[str]) -> dict[str, Any]:
-    """Return an entry with whole paths and a case id, after a look at its headers.
+    """Return an entry with absolute paths and a case id, after checking its headers.
 
     Args:
-        where: it stands, for messages.
+        where: position of the entry, for messages.
         entry: of a datalist.
         root: folder that paths are relative to.
-        keys: that it must have.
+        keys: required keys.
 
     Raises:
-        ValueError: for whatever `read_cases` refuses in a single entry; one line.
+        ValueError: as `read_cases`, for a single entry; one line.
     """
     check_keys(where, entry, keys)
     case = {"case": stem(str(entry["image"])), **entry}
@@ -108,29 +108,29 @@ def take_label_fraction(cases: Sequence[dict[str, Any]], fraction: float, seed: 
 
 
 def share_of_rank(cases: int, rank: int = 0, world_size: int = 1) -> list[int]:
-    """Return the places of the cases that a rank validates; with fewer cases than ranks some are done twice.
+    """Return the indices of the cases that a rank validates; with fewer cases than ranks some are validated twice.
 
-    Each rank needs one, because a collective metric waits for all of them. Of no cases there is none.
+    Each rank needs one, because a collective metric waits for all of them. Without cases the result is empty.
     """
     return [] if cases == 0 else [place % cases for place in range(rank, max(cases, world_size), world_size)]
 
 
 class CaseDataset(CacheDataset):
-    """MONAI's `CacheDataset`, whose random transforms get their seed with the index.
+    """MONAI's `CacheDataset`, whose random transforms are seeded by the index.
 
     Args:
         data: cases.
-        transform: a `Compose`; what comes before its first random transform is done once and kept.
+        transform: a `Compose`; the transforms before its first random one are applied once and cached.
         cache_rate: share of the cases to keep in memory, from 0 to 1.
         num_workers: threads that fill the cache.
-        copy_cache: copy a kept case before its random transforms; False spares copying a whole volume for one cube, and
-            is right where none of them writes into what it gets, as a crop, noise and a turn do not.
+        copy_cache: copy a cached case before its random transforms; False avoids copying a whole volume for one cube,
+            and is safe where none of them modifies its input in place (crop, noise, flips and transposes do not).
 
-    An index is a case's place, or a pair (place, seed), as `sampling.BalancedBatchSampler` makes them; places beyond
-    the last case start again from the first.
+    An index is a case's position, or a pair (position, seed), as `sampling.BalancedBatchSampler` yields them; positions
+    beyond the last case start again from the first.
 
     Raises:
-        ScanError: when a case cannot be used, while the cache is filled or later; one line, with the file's name.
+        ScanError: when a case cannot be used, while the cache is filled or later; one line with the file's name.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class CaseDataset(CacheDataset):
 
 
 def _unwrapped(function: Callable[[Any], Any], argument: Any) -> Any:
-    """Call a function; of an error that MONAI wrapped into pages of others, raise the one line about the scan."""
+    """Call a function; raise the one-line error about a scan that MONAI has wrapped in others."""
     try:
         return function(argument)
     except Exception as error:

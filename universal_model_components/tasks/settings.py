@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings of a run, checked before anything is made of them: MONAI's parser would bury a mistake under pages.
+"""Settings of a run, checked before they are used: MONAI's parser would bury an error under long tracebacks.
 
-Each check looks at one key; keys that are not given are not checked, so all bundles share them, and training,
+Each check reads one key; absent keys are not checked, so all bundles share the checks, and so do training,
 evaluation and inference.
 """
 
@@ -24,7 +24,7 @@ CHOICES = {
     "transfer": ("encoder", "encoder+decoder"),
     "loaded_statistics": ("kept", "reestimated"),
 }
-WHOLE = {  # the least that makes sense
+WHOLE = {  # smallest valid values
     "seed": 0,
     "epochs": 1,
     "val_interval": 1,
@@ -43,7 +43,7 @@ SHARES = {
     "cache_rate": 1,
     "threshold": 1,
     "overlap": math.nextafter(1, 0),
-}  # the most
+}  # largest valid values
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:
@@ -53,7 +53,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         settings: key → value.
 
     Raises:
-        ValueError: for the first that makes no sense; one line, with the key.
+        ValueError: for the first invalid one; one line, with the key.
     """
     for key in (name for name in BOOLEANS if name in settings):
         to_bool(settings[key], key)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each validation of a pre-training shows: a line beside the errors to beat, and alarms with advice."""
+"""Log lines after each validation in pre-training: restoration beside its baselines, and alarms with advice."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ADVICE = {
 
 
 class PretrainingAlarm:
-    """Log restoration beside the errors to beat after every validation, and name what lasts for `patience` of them.
+    """Log restoration beside its baselines after every validation, and warn of conditions that last.
 
     The conditions are: a restoration that is not below the best constant for each cube (an oracle, which knows the
     original's mean), a scale classifier that predicts one class, and a discriminator that has predicted one class from
@@ -46,7 +46,7 @@ class PretrainingAlarm:
         self.adversarial = False  # whether the discriminator has ever predicted two classes
 
     def attach(self, engine: Any) -> None:
-        """Look at the metrics of `engine`, the validator."""
+        """Read the metrics of `engine`, the validator."""
         engine.add_event_handler(Events.COMPLETED, self)
 
     def state_dict(self) -> dict[str, Any]:
@@ -54,11 +54,11 @@ class PretrainingAlarm:
         return {"counts": dict(self.counts), "adversarial": self.adversarial}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resume from `state_dict`'s result."""
+        """Restore the result of `state_dict`."""
         self.counts, self.adversarial = dict(state["counts"]), bool(state["adversarial"])
 
     def __call__(self, engine: Any) -> None:
-        """Log one line, and the alarms that are due."""
+        """Log one line, and any alarms."""
         metrics = engine.state.metrics
         if idist.get_rank() == 0:
             logger.info(

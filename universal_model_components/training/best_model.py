@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The model that a training leaves: models/model.pt, the same as safetensors, and the provenance of both."""
+"""The model that training writes: models/model.pt, the same as safetensors, and the provenance of both."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .run import pass_on_errors
 
 
 def write_model(network: nn.Module, ckpt_dir: Path, provenance: Mapping[str, Any] | None, engine: Any) -> None:
-    """Write a network's plain state dict, the same as safetensors, and their provenance, on rank 0 alone."""
+    """Write a network's plain state dict, the same as safetensors, and their provenance, on rank 0 only."""
     if idist.get_rank() == 0:
         state = network.state_dict()
         numbers = {name: float(v) for name, v in engine.state.metrics.items() if getattr(v, "ndim", 0) == 0}
@@ -36,7 +36,7 @@ class BestModel:
         network: what is written; not the wrapped or compiled one, so that names stay plain.
         ckpt_dir: where model.pt goes, which loads with `weights_only=True`, beside it model.safetensors and
             model.provenance.json.
-        provenance: how these weights come to be; epoch, metrics, versions and hash are added.
+        provenance: how these weights are trained; epoch, metrics, versions and hash are added.
     """
 
     def __init__(self, network: nn.Module, ckpt_dir: str, provenance: Mapping[str, Any] | None = None) -> None:
@@ -66,7 +66,7 @@ class BestModel:
 
 
 class LastModel:
-    """Write the network's plain state dict after every epoch: for a run without validation cases, which has no best.
+    """Write the network's plain state dict after every epoch, for a run without validation cases.
 
     Args:
         network: as for `BestModel`.

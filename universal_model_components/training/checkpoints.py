@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A checkpoint from which an interrupted run resumes, with the same result as an uninterrupted one, bit for bit on CPU.
 
-Everything that a run samples at random is a function of seed and step; what else it remembers is in the objects that
-are named here, and in the random number generators. The file is written beside, flushed, and renamed.
+All random sampling of a run is a function of seed and step; the rest of its state is in the objects that are named
+here, and in the random number generators. The file is written atomically.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..utils.settings import plain, to_bool
 
 logger = logging.getLogger(__name__)
 
-# settings that a resumed run may change: how long it is, what it reports, how it reads, and what it started from
+# settings that may change on resuming: length, reports, data loading, and the initial weights
 CHANGEABLE = (
     *("epochs", "val_interval", "early_stopping_patience", "image_interval", "overlap"),
     *("alarm_patience", "probe_interval", "probe_patience"),
@@ -32,11 +32,11 @@ CHANGEABLE = (
 
 
 class RandomState:
-    """The states of PyTorch's, NumPy's and Python's global generators, of CUDA's too where there is one."""
+    """The states of PyTorch's, NumPy's and Python's global generators, and of CUDA's where available."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return every generator's state, as tensors and plain numbers that load with `weights_only=True`."""
-        name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002  the global one is meant
+        name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002  the global generator is intended
         version, internal, gauss = random.getstate()
         return {
             "torch": torch.get_rng_state(),
@@ -60,14 +60,14 @@ class TrainingCheckpoint:
     """Save a run's whole state after every epoch, and every `interval` steps; load it when the run is resumed.
 
     Attach it to the trainer last, so that an epoch's validation and schedules are in the checkpoint. Any of MONAI's
-    trainers will do; its loss scaler is in the checkpoint where it has one.
+    trainers works; its loss scaler is in the checkpoint where it has one.
 
     Args:
         ckpt_dir: where checkpoint.pt goes, replaced each time.
-        objects: name → whatever has `state_dict` and `load_state_dict`; the trainer itself is added, and the random
+        objects: name → object with `state_dict` and `load_state_dict`; the trainer itself is added, and the random
             number generators.
         settings: of the run; those not in `CHANGEABLE` must be the same in the run that resumes.
-        resume: go on from the checkpoint; where there is none, start from zero and say so.
+        resume: continue from the checkpoint; where there is none, start from zero and log it.
         interval: steps between checkpoints within an epoch; 0 is none.
 
     Raises:
@@ -89,14 +89,14 @@ class TrainingCheckpoint:
         self.resume, self.interval = to_bool(resume, "resume"), interval
 
     def attach(self, engine: Any) -> None:
-        """Load when `engine` starts, and save as it goes."""
+        """Load when `engine` starts, and save as it runs."""
         engine.add_event_handler(Events.STARTED, self._load)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
         if self.interval > 0:
             engine.add_event_handler(Events.ITERATION_COMPLETED, self._save_within_epoch)
 
     def _everything(self, engine: Any) -> dict[str, Any]:
-        scaler = getattr(engine, "scaler", None)  # MONAI's trainers make theirs when they run, and without amp none
+        scaler = getattr(engine, "scaler", None)  # MONAI's trainers make theirs when they run, and only with amp
         return {**self.objects, "trainer": engine} | ({} if scaler is None else {"scaler": scaler})
 
     def _save_within_epoch(self, engine: Any) -> None:
@@ -129,10 +129,10 @@ class TrainingCheckpoint:
             if state["settings"].get(name) != value:
                 raise ValueError(
                     f"resume: {self.file} was written with {name}={state['settings'].get(name)!r}, this run has "
-                    f"{value!r}; use the same, or --resume false to start anew"
+                    f"{value!r}; use the same, or --resume false to start again"
                 )
-        max_epochs = engine.state.max_epochs  # a resumed run may be longer than the first was meant to be
+        max_epochs = engine.state.max_epochs  # a resumed run may be longer than the first was planned to be
         for name, thing in things.items():
             thing.load_state_dict(state[name])
         engine.state.max_epochs = max_epochs
-        logger.info("resume: going on from %s at step %d", self.file, engine.state.iteration)
+        logger.info("resume: continuing from %s at step %d", self.file, engine.state.iteration)

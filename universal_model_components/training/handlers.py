@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ignite handlers of a training run: its alarms, its early stop and its progress.
 
-What a run must remember over a restart has a `state_dict`, and is named in `checkpoints.TrainingCheckpoint`'s objects.
-Files are written by rank 0 alone, beside and then renamed.
+State that must survive a restart has a `state_dict`, and is named in the objects of `checkpoints.TrainingCheckpoint`.
+Files are written atomically, by rank 0 only.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ logger = logging.getLogger(__name__)
 def use_handler(handler: Any) -> Any:
     """Return `handler`: an entry of a config's handler list that is defined elsewhere in the config, under a name.
 
-    MONAI Label and MonaiAlgo want literal dicts in these lists and put entries of their own in front, so that neither
-    "@name" nor a reference by index would do.
+    MONAI Label and MonaiAlgo require literal dicts in these lists and prepend entries of their own, so neither "@name"
+    nor a reference by index works.
     """
     return handler
 
 
 class TrainingAlarm:
-    """Name a loss that is not finite, and stop; name a restoration that has collapsed to a constant, and go on.
+    """Stop at a loss that is not finite; warn of a restoration that has collapsed to a constant.
 
-    Whatever error ends the run is passed on as it is, before MONAI's `StatsHandler` logs a page about it: a user error
-    ends in one line then (`utils.errors`), and anything else in the interpreter's own traceback.
+    Any error that ends the run is passed on unchanged, before MONAI's `StatsHandler` logs its long traceback: a user
+    error then ends in one line (`utils.errors`), and any other in the interpreter's own traceback.
 
-    A restoration counts as collapsed when, over `patience` iterations on end, the standard deviation within the
+    A restoration counts as collapsed when, over `patience` successive iterations, the standard deviation within the
     restored cubes stays under `tolerance` of that within the originals. A learning rate of 1 with β = 10 can do that.
 
     Args:
-        patience: iterations on end; 0 looks at the loss alone, as for other tasks than restoration.
+        patience: successive iterations; 0 checks only the loss, as for tasks other than restoration.
         tolerance: share of the originals' standard deviation.
         warn: called with the one line; the log by default.
-        advice: what to do, the end of either line.
+        advice: what to do, appended to either line.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class TrainingAlarm:
         self.constant_iterations = 0
 
     def attach(self, engine: Any) -> None:
-        """Look at every iteration of `engine`; attach it before `StatsHandler` and whatever writes checkpoints."""
+        """Watch every iteration of `engine`; attach it before `StatsHandler` and handlers that write checkpoints."""
         pass_on_errors(engine)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
 
@@ -69,7 +69,7 @@ class TrainingAlarm:
         return {"constant_iterations": self.constant_iterations}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Go on from `state_dict`'s result."""
+        """Restore the result of `state_dict`."""
         self.constant_iterations = int(state["constant_iterations"])
 
     def __call__(self, engine: Any) -> None:
@@ -126,11 +126,11 @@ class EarlyStop:
         return self.sign * float(self.validator.state.metrics[self.metric])
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the counter and the best score, nothing when off."""
+        """Return the counter and the best score, or an empty dict when off."""
         return {} if self.handler is None else dict(self.handler.state_dict())
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict`'s result; a run that had been stopped stays stopped."""
+        """Restore the result of `state_dict`; a run that had been stopped stays stopped."""
         if self.handler is None or not state:
             return
         self.handler.load_state_dict(state)
@@ -139,10 +139,10 @@ class EarlyStop:
 
 
 class Progress:
-    """A progress bar an epoch, with every loss of the last batch.
+    """A progress bar per epoch, with every loss of the last batch.
 
     Args:
-        name: what the bar is called.
+        name: label of the bar.
     """
 
     def __init__(self, name: str = "pre-training") -> None:

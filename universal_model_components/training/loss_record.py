@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training run writes down of its losses: a row of losses.csv an epoch."""
+"""The record of a training run's losses: a row of losses.csv per epoch."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _over_ranks(values: Mapping[str, float]) -> dict[str, float]:
 
 
 class LossRecorder:
-    """Mean of each loss over an epoch: into `engine.state.metrics` for the trackers, and a row of a CSV file.
+    """Write the mean of each loss over an epoch to `engine.state.metrics`, for trackers, and to a row of a CSV file.
 
     A trainer's own metrics, where it has any, are columns too.
 
@@ -66,7 +66,7 @@ class LossRecorder:
         return {"rows": self.rows, "sums": _over_ranks(self.sums), "batches": self.batches}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict`'s result."""
+        """Restore the result of `state_dict`."""
         self.rows, self.sums, self.batches = list(state["rows"]), dict(state["sums"]), int(state["batches"])
 
     def _start(self) -> None:

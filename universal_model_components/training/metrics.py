@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the metrics of a validation are computed from its output, compared, and read."""
+"""Computing, comparing and reading the metrics of a validation."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def input_and_target(output: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
 
 
 def constant_error(restored: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error of the best constant for each cube, its own mean, whatever was restored; a scalar.
+    """Mean squared error of the best constant for each cube, its own mean, independent of the restoration; a scalar.
 
     It is an oracle: it knows each original's mean, which a network that is given a corrupted cube does not.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a config starts a training run, and how an error ends it."""
+"""Starting a training run from a config, and handling the errors that end it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def run_training(trainer: Trainer, val_interval: int = 1) -> None:
     """Run a trainer.
 
     Raises:
-        ValueError: before the run, when it would never validate and leave no model.
+        ValueError: before the run, when it would never validate, and so write no model.
     """
     if val_interval > trainer.state.max_epochs:
         raise ValueError(f"val_interval {val_interval} is more than the {trainer.state.max_epochs} epochs")
@@ -25,7 +25,7 @@ def run_training(trainer: Trainer, val_interval: int = 1) -> None:
 
 
 def pass_on_errors(engine: Any) -> None:
-    """Let errors leave `engine` as they are; attached before MONAI's `StatsHandler`, which logs a page about each."""
+    """Let errors leave `engine` unchanged; attached before MONAI's `StatsHandler`, which logs long tracebacks."""
     engine.add_event_handler(Events.EXCEPTION_RAISED, _raise)
 
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which cubes make up a batch: labels balanced, every cube once before any twice, the same on any number of ranks.
+"""Batch sampling: labels balanced, every cube once before any twice, the same on any number of ranks.
 
 Labels are modalities in pre-training, classes in a classification task. Training reads one endless sequence of slots.
 Slot g belongs to label g mod M and takes the cube at place g // M of that label's stream, a chain of shuffles of all
-its cubes. A step takes the next `batch_size × world_size` slots,
-and each rank its own part of them. The sequence is a function of the seed alone, so a run resumes at any step, and
-one process with the whole batch sees just what several see together.
+its cubes. A step takes the next `batch_size × world_size` slots, and each rank its own part of them.
+The sequence is a function of the seed alone, so a run resumes at any step, and one process with the whole batch sees
+exactly what several processes see together.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class BalancedBatchSampler(Sampler[list[tuple[int, int]]]):
 
     Args:
         labels: the modality or the class of each cube, (N,).
-        batch_size: cubes a step on this rank.
+        batch_size: cubes per step on this rank.
         seed: seed of the shuffles and of the corruption seeds.
         rank: this process.
         world_size: number of processes.
@@ -88,10 +88,10 @@ class BalancedBatchSampler(Sampler[list[tuple[int, int]]]):
 
 
 class SamplerStep:
-    """Ignite handler that tells the trainer's batch sampler, if it has a `start_step`, where to continue."""
+    """Ignite handler that sets where the trainer's batch sampler continues, if it has a `start_step`."""
 
     def attach(self, engine: Any) -> None:
-        """Tell it at the start of each epoch."""
+        """Set it at the start of each epoch."""
         engine.add_event_handler(Events.EPOCH_STARTED, self)
 
     def __call__(self, engine: Any) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How fast each part of a task's network is trained, and when: parameter groups and learning rate schedules.
+"""Fine-tuning: parameter groups of a task's network, and their learning rate schedules.
 
 The paper trains everything from the first step with Adam at 0.001 ("constant"). The other schedules are for
 fine-tuning that keeps what pre-training learned.
@@ -34,12 +34,12 @@ def fine_tuning_groups(
     """Return the parameter groups of an optimizer that fine-tunes a network.
 
     Groups are "encoder" and "decoder", as far as they are loaded, and "new": heads, a part that `transfer` leaves
-    out, and from scratch everything. One rate for all, in a schedule that treats all alike, is one group without a
-    name.
+    out, or, from scratch, everything. One rate for all, in a schedule that treats all groups the same, is one group
+    without a name.
 
     Args:
         network: a task's network, with parts named as in `UniversalModel`; not wrapped, not compiled.
-        learning_rate: the peak rate, or one for what is "loaded" and one for what is "new"; a rate of 0 freezes.
+        learning_rate: the peak rate, or a mapping with a rate for "loaded" and one for "new" parameters; 0 freezes.
         pretrained_weights: as for `load_pretrained`; None or "null" is from scratch.
         transfer: as for `load_pretrained`.
         schedule: one of `SCHEDULES`.
@@ -53,26 +53,26 @@ def fine_tuning_groups(
         raise ValueError(f"learning_rate: {rates} is not a number, or one for each of 'loaded' and 'new'")
     if not by_part and schedule != "sawtooth":
         return [{"params": list(network.parameters()), "lr": float(rates[NEW])}]
-    anew, from_scratch = new_parts(network, transfer), to_optional(pretrained_weights) is None
+    new, from_scratch = new_parts(network, transfer), to_optional(pretrained_weights) is None
     groups: dict[str, dict[str, Any]] = {}
     for name, parameter in network.named_parameters():
-        group = NEW if from_scratch or is_one_of(name, anew) else part_of(name)
+        group = NEW if from_scratch or is_one_of(name, new) else part_of(name)
         rate = float(rates[NEW if group == NEW else "loaded"])
         groups.setdefault(group, {"params": [], "lr": rate, "name": group})["params"].append(parameter)
     return list(groups.values())
 
 
 def schedule_factor(schedule: str, shares: Mapping[str, float], progress: float, group: str | None = None) -> float:
-    """Return the share of its peak rate that a parameter group has.
+    """Return a parameter group's learning rate as a share of its peak.
 
-    "constant" is 1. "warmup" rises linearly over the share `warmup` of the steps, then falls to 0 as a half cosine.
+    "constant" is 1. "warmup" rises linearly over the share `warmup` of the steps, then falls to 0 by cosine annealing.
     "sawtooth" first trains all but a loaded encoder: over the share `head` of the steps their rate rises linearly and
     falls again, and the encoder's is 0; in the rest of the steps everything follows "warmup".
 
     Args:
         schedule: one of `SCHEDULES`.
         shares: "head" and "warmup", shares of all steps.
-        progress: share of the steps that are done, 0 to 1; beyond, the end's factor.
+        progress: share of the steps that are done, 0 to 1; above 1, the final factor.
         group: name of the parameter group.
 
     Returns:
@@ -114,7 +114,7 @@ class FineTuningSchedule(LambdaLR):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What a resumed run must share: with a schedule other than "constant" its length too, and the groups."""
+        """Settings that a resumed run must share: the groups and, with a schedule other than "constant", its length."""
         groups = [group.get("name") for group in self.optimizer.param_groups]
         if self.schedule == "constant":
             return {"name": self.schedule, "groups": groups}

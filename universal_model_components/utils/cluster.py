@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Work on many cases on a Dask cluster: the same function as in local processes, scheduled by `dask.distributed`.
 
-Dask runs a call again when its worker dies; what makes that safe is the call itself, which keeps a finished case and
-writes a new one whole or not at all. Workers need this package and the same paths, on a shared file system.
+Dask repeats a call when its worker dies. That is safe, because a call keeps a finished case and writes a new one
+atomically. Workers need this package and the same paths, on a shared file system.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CONNECT_SECONDS = 20
 
 @contextmanager
 def connect(address: str) -> Iterator[Any]:
-    """Yield a client of the scheduler at an address, and close it at the end, which drops what has not begun.
+    """Yield a client of the scheduler at an address; closing it at the end cancels calls that have not started.
 
     Raises:
         ValueError: when `distributed` is not installed, or nothing answers at the address.
@@ -41,7 +41,7 @@ def connect(address: str) -> Iterator[Any]:
 
 
 def cluster_threads(address: str) -> int:
-    """Return how many calls the cluster works on at once.
+    """Return the number of calls that the cluster runs at once.
 
     Raises:
         ValueError: as `connect`.
@@ -65,23 +65,23 @@ def run_on_cluster(
         arguments: one tuple for each call; paths in them are absolute.
         address: of the scheduler, for example tcp://10.0.0.1:8786.
         folder: that every worker must see.
-        lost: makes the result of a call at which one worker after the other died (Dask's `allowed-failures`), from the
-            call and the reason.
-        version: importable by name; says of which version `function` is where it runs.
+        lost: makes the result of a call that too many workers died at (Dask's `allowed-failures`), from the call and
+            the reason.
+        version: importable by name; returns the version of `function` where it runs.
 
     Raises:
         ChildProcessError: when the scheduler is lost.
         ValueError: as `connect`; when a worker lacks the package, has another version or does not see the folder.
-        Exception: whatever a call raises; calls that have not begun are dropped.
+        Exception: whatever a call raises; calls that have not started are canceled.
     """
     with connect(address) as client:
         from distributed import KilledWorker, as_completed
 
         _check_workers(client, str(folder), version)
-        # One list for each parameter; `pure=False`, as equal calls are not to share one result.
+        # One list for each parameter; `pure=False`, because equal calls must not share a result.
         futures = client.map(_call, [function] * len(arguments), arguments, pure=False, batch_size=1000)
         calls = dict(zip(futures, arguments, strict=True))
-        del futures  # each is let go when its result is here
+        del futures  # each is released once its result has arrived
         for future, result in as_completed(calls, loop=client.loop, with_results=True, raise_errors=False):
             call, error = calls.pop(future), result[1] if future.status == "error" else result
             if isinstance(error, KilledWorker):
@@ -104,7 +104,7 @@ def _look(folder: str, version: Callable[[], str]) -> tuple[str, bool]:
 
 
 def _check_workers(client: Any, folder: str, version: Callable[[], str]) -> None:
-    """Ask every worker that is there for its version of this package, and whether it sees the folder."""
+    """Ask every connected worker for its version of this package, and whether it sees the folder."""
     if not client.nthreads():
         print("scheduler: no worker yet, waiting for one: start `dask worker ADDRESS`", flush=True)
         client.wait_for_workers(1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One vector of features for each level of an encoder: what linear probes and other models' classifiers read."""
+"""Pooled features, a vector for each level of an encoder, for linear probes and other classifiers."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Other names for the same layers: checkpoints of the original implementations in, encoders of other networks out.
+"""Renaming layers: from checkpoints of the original implementations, and to encoders of other networks.
 
 The original checkpoints (`Genesis_Chest_CT.pt`, the paper's own release) name each layer by the width of its level,
 `down_tr64` … `out_tr`. The layers, and the order in which a skip connection is concatenated, are those of `unet.UNet`;
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .coverage import fit
 
-DOWN = {"64": 0, "128": 1, "256": 2, "512": 3}  # the names of the levels, whatever their width in the file
+DOWN = {"64": 0, "128": 1, "256": 2, "512": 3}  # the names of the levels, independent of their width in the file
 UP = {"256": 0, "128": 1, "64": 2}
 LAYER = re.compile(r"(down|up)_tr(\d+)\.ops\.([01])\.(conv|bn)1\.(\w+)")
 UPSAMPLING = re.compile(r"up_tr(\d+)\.up_conv\.(weight|bias)")
@@ -35,18 +35,18 @@ def is_original(state: Mapping[str, Tensor]) -> bool:
 
 
 def from_original(state: Mapping[str, Tensor], source: str) -> tuple[dict[str, Tensor], list[str]]:
-    """Give the tensors of an original checkpoint the names of ours.
+    """Rename the tensors of an original checkpoint to our names.
 
     Args:
-        state: by the original names, without `module.`.
+        state: tensors by their original names, without `module.`.
         source: name of the file, for messages.
 
     Returns:
-        Encoder and decoder by our names, and the names of what is neither, such as a discriminator: it is left out.
+        Encoder and decoder under our names, and the names of the tensors left out, such as a discriminator's.
 
     Raises:
-        ValueError: when a layer of encoder or decoder is unknown, such as a learned activation: the network would be
-            another one.
+        ValueError: when a layer of encoder or decoder is unknown, such as a learned activation: the network would
+            differ.
     """
     converted, left_out = {}, []
     for name, tensor in state.items():
@@ -74,11 +74,11 @@ def _our_name(name: str) -> str | None:
 
 
 def encoder_for(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give the encoder's tensors the names of another network's layers, in the order of both, where shapes allow it.
+    """Rename the encoder's tensors to another network's layers, in the order of both, where shapes allow it.
 
-    Each of our convolutions, from the first to the last, takes the network's next convolution of its shape; the
-    normalization that follows there takes ours. What the two networks do between convolutions is not compared: the
-    result is a start for training, not the same function.
+    Each of our convolutions, from the first to the last, is assigned to the network's next convolution of its shape,
+    and our normalization to the one that follows there. What the two networks do between convolutions is not
+    compared: the result is an initialization, not the same function.
 
     Args:
         network: such as MONAI's `BasicUNet` or `UNet`, its encoder's layers registered before its decoder's.

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-COUNTER = "num_batches_tracked"  # of batch normalization: one integer, which no share should depend on
+COUNTER = "num_batches_tracked"  # of batch normalization: one integer, not counted in a share
 STATISTICS = ("running_mean", "running_var", COUNTER)
 
 
 @dataclass
 class Part:
-    """One part of a network, or of a file; numbers of tensors, and of the values (weights, statistics) in them.
+    """One part of a network or file: numbers of tensors, and of the values (weights, statistics) in them.
 
     Args:
         name: its first segment.
@@ -27,7 +27,7 @@ class Part:
         missing: tensors that the file lacks.
         other_shape: tensors that the file has in another shape; they are not loaded.
         unexpected: tensors that only the file has.
-        reshaped: loaded tensors whose one input channel was spread over several.
+        reshaped: loaded tensors whose single input channel was expanded to several.
         new: tensors of heads that start from random weights on purpose.
         values_loaded: values in the loaded tensors.
         values: values in the part, new heads left out.
@@ -80,7 +80,7 @@ class Coverage:
 def match_state(
     own: Mapping[str, Tensor], given: Mapping[str, Tensor], source: str, new_heads: Sequence[str] = ()
 ) -> tuple[dict[str, Tensor], Coverage]:
-    """Choose the tensors of `given` that fit a network, and count.
+    """Choose the tensors of `given` that fit a network, and count them.
 
     Args:
         own: the network's state dict.
@@ -117,14 +117,14 @@ def match_state(
 
 
 def least_shares(coverage: Coverage, minimum: float | Mapping[str, float]) -> dict[str, float]:
-    """Return the least share of each part that is asked for, checked.
+    """Return the validated minimum share of each part.
 
     Args:
         coverage: of the network.
         minimum: as in `loading.load_pretrained`.
 
     Raises:
-        ValueError: when one is no share, or of a part of which nothing could be loaded.
+        ValueError: when a value is not a share, or names a part without loadable tensors.
     """
     expected = 'give a number from 0 to 1, or one for each part, such as {"encoder": 1.0}'
     least = minimum if isinstance(minimum, Mapping) else dict.fromkeys(coverage.parts, minimum)
@@ -144,7 +144,7 @@ def least_shares(coverage: Coverage, minimum: float | Mapping[str, float]) -> di
 
 
 def fit(tensor: Tensor, shape: torch.Size) -> Tensor | None:
-    """Return a tensor in a network's shape, or None when it is another layer's.
+    """Return a tensor in a network's shape, or None when it does not fit.
 
     A convolution with one input channel fits n channels: its weights are repeated and divided by n, so that n equal
     channels give the same output as one.
@@ -161,17 +161,17 @@ def fit(tensor: Tensor, shape: torch.Size) -> Tensor | None:
 
 
 def percent(share: float) -> str:
-    """Write a share, rounded down: what is not whole never reads 100.0%."""
+    """Format a share, rounded down: 100.0% means all."""
     return f"{math.floor(share * 1000 + 1e-9) / 10:.1f}%" if share < 1 else "100.0%"
 
 
 def part_of(name: str) -> str:
-    """Return the part that a tensor is of."""
+    """Return the part that a tensor belongs to."""
     return name.split(".", 1)[0]
 
 
 def is_one_of(name: str, heads: Iterable[str]) -> bool:
-    """Tell whether a tensor is of one of these parts or layers, which are named up to a dot."""
+    """Return whether a tensor belongs to one of these parts or layers (name prefixes up to a dot)."""
     return any(name == head or name.startswith(f"{head}.") for head in heads)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of weights, whatever wraps them: a state dict, {"model": …}, {"state_dict": …}, prefixes, safetensors.
+"""Weight files and their wrappers: a state dict, {"model": …}, {"state_dict": …}, prefixes, safetensors.
 
 Nothing in a file is executed: PyTorch files are read with `weights_only=True`, and one that holds code is refused.
 """
@@ -22,13 +22,13 @@ PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and of torch.compile
 
 @dataclass
 class WeightFile:
-    """What a file of weights holds.
+    """The content of a weight file.
 
     Args:
-        name: the file's path, or what else names the source in messages.
+        name: the file's path, or another name of the source, for messages.
         state: tensors by name, without wrapper and prefixes.
         kind: "safetensors", "PyTorch" or "mapping".
-        wrapping: what was taken off, such as ["state_dict", "module."].
+        wrapping: what was removed, such as ["state_dict", "module."].
         metadata: the strings in a safetensors header, such as the provenance.
     """
 
@@ -44,16 +44,16 @@ def open_weights(source: str | Path | Mapping[str, Any], key: str = "pretrained_
 
     Args:
         source: a file of `torch.save` or safetensors, or what `torch.load` returned.
-        key: what the messages start with.
+        key: start of the messages.
 
     Raises:
         FileNotFoundError: when there is no such file.
-        ValueError: when it is no file of weights, is truncated, or is a pickle with code in it, which is named.
+        ValueError: when it is not a weight file, is truncated, or is a pickle with code in it, which is named.
     """
     if isinstance(source, Mapping):
         return _unwrap(WeightFile("the given mapping", dict(source), "mapping"), key)
     if not isinstance(source, (str, Path)) or source == "":  # python-fire: True for an option without a value
-        raise ValueError(f"{key}: {source!r} is no file: give a .pt or .safetensors, or null for none")
+        raise ValueError(f"{key}: {source!r} is not a file: give a .pt or .safetensors, or null for none")
     file = Path(source)
     if not file.is_file():
         raise FileNotFoundError(f"{key}: no file {file}: train or download first, or give another path")
@@ -100,7 +100,7 @@ def _read_safetensors(file: Path, key: str) -> WeightFile:
 
 
 def _unwrap(found: WeightFile, key: str) -> WeightFile:
-    """Take off wrappers and prefixes, and check that tensors are left."""
+    """Remove wrappers and prefixes, and check that tensors are left."""
     content: Any = found.state
     while isinstance(content, Mapping):
         wrapper = next((name for name in WRAPPERS if isinstance(content.get(name), Mapping)), None)

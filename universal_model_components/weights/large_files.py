@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`large_files.yml`: what a bundle leaves to be downloaded, by path, url and hash, and whether that is what is there.
+"""`large_files.yml`: the files that a bundle downloads, by path, URL and hash, and checks of what is on disk.
 
 `python -m monai.bundle download_large_files` fetches these. MONAI 1.6 checks a file before it is put in place, MONAI
-1.5 puts it in place first: so whoever loads a listed file looks again.
+1.5 puts it in place first, so a listed file is verified again when it is loaded.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def read_large_files(bundle: str | Path) -> list[dict[str, str]]:
 
     Raises:
         FileNotFoundError: when the bundle has no list.
-        ValueError: when the list, or an entry, is not what MONAI's download expects.
+        ValueError: when the list, or an entry, does not have the form that MONAI's download expects.
     """
     file = next((path for name in NAMES if (path := Path(bundle) / name).is_file()), None)
     if file is None:
@@ -58,8 +58,8 @@ def file_hash(file: str | Path, hash_type: str = "sha256") -> str:
 
 
 def listed_entry(file: str | Path) -> dict[str, str] | None:
-    """Return the entry of the bundle that a file is in, when that bundle lists the file."""
-    absolute = Path(os.path.abspath(file))  # a linked folder of models is the bundle's all the same
+    """Return the large_files.yml entry of a file in a bundle, None where it is not listed."""
+    absolute = Path(os.path.abspath(file))  # a linked models folder belongs to the bundle too
     for bundle in absolute.parents[:3]:
         if any((bundle / name).is_file() for name in NAMES):
             path = absolute.relative_to(bundle).as_posix()
@@ -68,7 +68,7 @@ def listed_entry(file: str | Path) -> dict[str, str] | None:
 
 
 def problem_of(file: str | Path, entry: Mapping[str, str]) -> str | None:
-    """Return one line on what is wrong with a listed file, None when nothing is."""
+    """Return one line that says what is wrong with a listed file, None when nothing is."""
     if not Path(file).is_file():
         return f"{file}: missing: run `python -m monai.bundle download_large_files --bundle_path BUNDLE`"
     found = file_hash(file, entry["hash_type"])

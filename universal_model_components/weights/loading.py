@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights: into a network that continues them (`load_weights`, strict) or starts a task from them (`load_pretrained`).
+"""Load weights into a network: strictly (`load_weights`), or to initialize a task's network (`load_pretrained`).
 
-Either every tensor that was asked for fits, or one line says why not and the network is left as it was.
+Either every requested tensor fits, or a one-line error says why not and the network is unchanged.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ def load_pretrained(
     recipe: Mapping[str, Any] | None = None,
     transfer: str | None = None,
 ) -> Coverage | None:
-    """Start a network from pre-trained weights, print what was loaded, and refuse when that was too little.
+    """Initialize a network from pre-trained weights, print what was loaded, and raise when that was too little.
 
     Tensors are matched by name and shape; a first convolution with one input channel serves n (see `coverage.fit`).
     The paper (IV-C.2) transfers encoder and decoder to segmentation and the encoder to classification. The decoder's
-    last layer, `decoder.head`, has one output here and there, but restores intensities in one and tells foreground in
-    the other: it starts anew unless `new_heads` says otherwise.
+    last layer, `decoder.head`, has one output in both networks, but restores intensities in pre-training and predicts
+    foreground in a task: it starts from random weights unless `new_heads` says otherwise.
 
     Args:
         network: a task's network, with parts named as in `UniversalModel`; not wrapped, not compiled.
-        source: a file or a mapping of `weight_files.open_weights`, or None or "null": start from scratch, and say so.
-        minimum_coverage: the least share, 0 to 1, of each part's values (weights and running statistics) that must be
-            loaded: one number for all parts, or a mapping for those that count, such as {"encoder": 1.0}.
+        source: a file or a mapping of `weight_files.open_weights`, or None or "null": start from scratch, and log it.
+        minimum_coverage: the minimum share, 0 to 1, of each part's values (weights and running statistics) that must be
+            loaded: one number for all parts, or a mapping for selected parts, such as {"encoder": 1.0}.
         new_heads: parts or layers that stay as they were initialized.
-        recipe: this run's settings; those of `provenance.RECIPE` that are not the provenance's warn in one line.
-        transfer: the parts to load, "encoder" or "encoder+decoder"; no share is asked of the others. None is all.
+        recipe: this run's settings; a one-line warning names those of `provenance.RECIPE` that differ from its own.
+        transfer: the parts to load, "encoder" or "encoder+decoder"; the others need no coverage. None is all.
 
     Returns:
         The coverage that was printed; None when starting from scratch.
@@ -56,14 +56,14 @@ def load_pretrained(
         ValueError: when it cannot be read or holds code, differs from its provenance or the bundle's large_files.yml,
             nothing in it fits, or a part's coverage is too low, or the network lacks a part of `transfer`; one line.
     """
-    anew = new_parts(network, transfer, new_heads)
+    new = new_parts(network, transfer, new_heads)
     if source is None or (isinstance(source, str) and source.strip().lower() in ("null", "none")):
         logger.info("pretrained_weights: none given, the network starts from scratch")
         return None
     (found, provenance), own = trusted_weights(source), network.state_dict()
-    chosen, coverage = match_state(own, found.state, found.name, anew)
+    chosen, coverage = match_state(own, found.state, found.name, new)
     if isinstance(minimum_coverage, Mapping):
-        minimum_coverage = {part: share for part, share in minimum_coverage.items() if part not in anew}
+        minimum_coverage = {part: share for part, share in minimum_coverage.items() if part not in new}
     _show(coverage)
     _require(coverage, minimum_coverage, found.state, own)
     network.load_state_dict(chosen, strict=False)
@@ -72,9 +72,9 @@ def load_pretrained(
 
 
 def load_encoder(network: nn.Module, source: str | Path | Mapping[str, Any]) -> Coverage:
-    """Start another network, such as MONAI's `BasicUNet`, from the encoder's weights where the shapes allow it.
+    """Initialize another network, such as MONAI's `BasicUNet`, from the encoder's weights where the shapes allow it.
 
-    Layers are paired in order, see `conversion.encoder_for`; the table that is printed says how far that goes.
+    Layers are paired in order, see `conversion.encoder_for`; the printed table shows how many were loaded.
 
     Raises:
         FileNotFoundError: when there is no such file.
@@ -94,10 +94,10 @@ def load_encoder(network: nn.Module, source: str | Path | Mapping[str, Any]) -> 
 
 
 def trusted_weights(source: str | Path | Mapping[str, Any]) -> tuple[WeightFile, dict[str, Any] | None]:
-    """Read weights, hold them against what is known of them, and give original checkpoints our names.
+    """Read weights, verify their hashes, and convert the layer names of original checkpoints.
 
-    A provenance, inside or beside, must be that of these tensors. A file without one must have the hash that
-    large_files.yml gives, when it is in a bundle that lists it.
+    A provenance, in the file or beside it, must match the tensors. A file without one, in a bundle whose
+    large_files.yml lists it, must have the listed hash.
 
     Raises:
         FileNotFoundError, ValueError: as `load_pretrained`.
@@ -109,10 +109,10 @@ def trusted_weights(source: str | Path | Mapping[str, Any]) -> tuple[WeightFile,
             f"pretrained_weights: the tensors of {found.name} are not those of its provenance: download or write both "
             "again, or delete the provenance if the weights are yours"
         )
-    spoilt = next((name for name, tensor in found.state.items() if not tensor.isfinite().all()), None)
-    if spoilt is not None:
+    damaged = next((name for name, tensor in found.state.items() if not tensor.isfinite().all()), None)
+    if damaged is not None:
         raise ValueError(
-            f"pretrained_weights: {spoilt} in {found.name} has values that are not finite: give weights from before "
+            f"pretrained_weights: {damaged} in {found.name} has values that are not finite: give weights from before "
             "their training diverged"
         )
     entry = listed_entry(found.name) if provenance is None and found.kind != "mapping" else None
@@ -132,9 +132,9 @@ def _show(coverage: Coverage) -> None:
 
 
 def _warn(network: nn.Module, name: str, provenance: Mapping[str, Any] | None, recipe: Mapping[str, Any]) -> None:
-    """Warn, in one line each, when images or normalization are not as the weights' training had them."""
+    """Warn, in one line each, when image preparation or normalization differs from the weights' training."""
     if provenance is None:
-        logger.info("pretrained_weights: %s has no provenance: how its images were prepared is not known", name)
+        logger.info("pretrained_weights: %s has no provenance: how its images were prepared is unknown", name)
         return
     if others := differences(provenance, recipe):
         logger.warning("pretrained_weights: %s was trained with %s: is that meant?", name, "; ".join(others))
@@ -150,7 +150,7 @@ def _warn(network: nn.Module, name: str, provenance: Mapping[str, Any] | None, r
 def _require(
     coverage: Coverage, minimum: float | Mapping[str, float], given: Mapping[str, Tensor], own: Mapping[str, Tensor]
 ) -> None:
-    """Raise when a part is covered too little, or nothing is, with what would mend it."""
+    """Raise when a part is covered too little, or nothing is, with what would fix it."""
     nothing = not any(part.values_loaded for part in coverage.parts.values())
     hint = "give a lower minimum_coverage if that is meant"
     if encoder_features(given) and encoder_features(given) != encoder_features(own):
@@ -193,7 +193,7 @@ def check_weights(network: nn.Module, file: str | Path, recipe: Mapping[str, Any
     """Read weights and check that they are the network's, name by name and shape by shape.
 
     Args:
-        network: what they are for; left as it is.
+        network: the one they are for; unchanged.
         file: see `read_weights`.
         recipe: settings of this run, see `load_pretrained`.
 
@@ -225,7 +225,7 @@ def check_weights(network: nn.Module, file: str | Path, recipe: Mapping[str, Any
 
 
 def load_weights(network: nn.Module, file: str | Path, recipe: Mapping[str, Any] | None = None) -> nn.Module:
-    """Load weights strictly into the network and return it; it is left as it was when they do not fit.
+    """Load weights strictly into the network and return it; it is unchanged when they do not fit.
 
     Raises:
         FileNotFoundError, ValueError: as `check_weights`.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MONAI's networks whose convolutions have the widths of our encoder's, so that its weights find a place in them."""
+"""MONAI's networks whose convolutions have the widths of our encoder, so that they can take its weights."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The provenance of weights: how they came to be, and a hash that ties it to them.
+"""The provenance of weights: how they were trained, and a hash of the tensors that it belongs to.
 
 A mapping of plain JSON values: in the header of a safetensors file (key "provenance"), and in NAME.provenance.json
-beside NAME.pt. `sha256` is that of the tensors, so it is the same in either container and whatever wraps them.
+beside NAME.pt. `sha256` is that of the tensors, so it is the same in either container and with any wrapper.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ RUNNING_STATISTICS = "running statistics in evaluation"
 
 
 def pretraining_provenance(index: Mapping[str, Any], corruption: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Describe a pre-training, as far as it is known before it starts.
+    """Describe a pre-training run, as far as it is known before it starts.
 
     Args:
         index: what store.json holds: the recipe, the sets and the cases of each split.
@@ -60,7 +60,7 @@ def pretraining_provenance(index: Mapping[str, Any], corruption: Any, settings: 
 
 
 def task_provenance(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Describe the training of a target task, as far as it is known before it starts.
+    """Describe a target task's training run, as far as it is known before it starts.
 
     Args:
         settings: of the run; those of `OF_A_TASK` are stated, and the file of its pretrained_weights.
@@ -103,7 +103,7 @@ def provenance_file(file: str | Path) -> Path:
 
 
 def complete(provenance: Mapping[str, Any] | None, state: Mapping[str, Tensor], **more: Any) -> dict[str, Any]:
-    """Add the kind of normalization, the versions of the code, the tensors' hash, and whatever else is given."""
+    """Add the kind of normalization, the versions of the code, the tensors' hash, and any further entries."""
     running = any(name.endswith(".running_mean") for name in state)
     normalization = {"normalization": RUNNING_STATISTICS if running else BATCH_STATISTICS}
     versions = {"universal-model-components": __version__}
@@ -112,15 +112,15 @@ def complete(provenance: Mapping[str, Any] | None, state: Mapping[str, Tensor], 
 
 
 def write_weights(file: str | Path, state: Mapping[str, Tensor], provenance: Mapping[str, Any]) -> None:
-    """Write weights with their provenance, each file beside and then renamed.
+    """Write weights with their provenance, each file atomically.
 
-    A kill on the way leaves old weights or new ones without a provenance, never a provenance of other weights.
+    An interruption leaves old weights, or new ones without a provenance, never a provenance of other weights.
 
     Args:
-        file: .safetensors, which takes the provenance inside; any other suffix is a plain state dict of PyTorch's, with
+        file: .safetensors, which takes the provenance inside; any other suffix is a plain PyTorch state dict, with
             the provenance beside it.
         state: tensors by name.
-        provenance: of `complete`.
+        provenance: as returned by `complete`.
 
     Raises:
         OSError: when it cannot be written.
@@ -129,9 +129,9 @@ def write_weights(file: str | Path, state: Mapping[str, Tensor], provenance: Map
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     if file.suffix == ".safetensors":
         metadata = {"format": "pt", "provenance": json.dumps(provenance, sort_keys=True, allow_nan=False)}
-        # a tensor of its own for each name: safetensors stores no shared memory
+        # a separate tensor for each name: safetensors stores no shared memory
         unshared = {name: tensor.clone() for name, tensor in tensors.items()}
-        # not `save_file`, whose files only their owner may read
+        # not `save_file`, which makes files that only their owner may read
         write_atomically(file, lambda path: path.write_bytes(save(unshared, metadata=metadata)))
         return
     provenance_file(file).unlink(missing_ok=True)
@@ -161,7 +161,7 @@ def read_provenance(file: str | Path, metadata: Mapping[str, str]) -> dict[str, 
 
 
 def differences(provenance: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[str]:
-    """Say where a run prepares its images in another way than the weights' training did.
+    """List the settings in which a run prepares its images differently from the weights' training.
 
     Args:
         provenance: of the weights; what it does not state is not compared.
@@ -176,7 +176,7 @@ def differences(provenance: Mapping[str, Any], recipe: Mapping[str, Any]) -> lis
 
 
 def _agree(there: Any, here: Any) -> bool:
-    """Compare the modalities that both name, or the one of the run with any of the weights."""
+    """Compare the modalities that both name, or the run's one modality with any of the weights'."""
     if isinstance(here, Mapping) and isinstance(there, Mapping):
         return all(_plain(here[name]) == _plain(there[name]) for name in here.keys() & there.keys())
     known = there.values() if isinstance(there, Mapping) else [there]

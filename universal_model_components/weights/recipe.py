@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a run prepares its images: by its own settings, or as the training of its weights did."""
+"""How a run prepares its images: by its own settings, or by those its weights were trained with."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def image_recipe(
     modality: str | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Return the settings by which images are prepared; those that follow the weights' training are logged.
+    """Return the settings for image preparation; those taken from the weights' provenance are logged.
 
     Args:
         follow_pretraining: replace each of them by what the provenance states.
         pretrained_weights: as for `load_pretrained`; read only when they are followed.
-        modality: of this run's scans. A pre-training states intensities by modality; where it had none of this one,
-            the run's own setting stays.
+        modality: of this run's scans. Pre-training states intensities by modality; where it lacks this one, the
+            run's own setting is kept.
         settings: of this run, by key: spacing in mm, intensity_range, intensity_scale, patch_size in voxels.
 
     Raises:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which parts of a task's network start from pre-trained weights, and which start anew."""
+"""Which parts of a task's network start from pre-trained weights, and which start from random weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def new_parts(network: nn.Module, transfer: str | None, new_heads: Sequence[str]
     Args:
         network: with parts named as in `UniversalModel`.
         transfer: "encoder" or "encoder+decoder", the parts that are loaded; None is every part.
-        new_heads: parts or layers that start anew in any case.
+        new_heads: parts or layers that start from random weights in any case.
 
     Raises:
         ValueError: when `transfer` is neither, or names a part that the network lacks.

@@ -85,7 +85,7 @@ def _find_volumes(root: Path, stage: str, findings: Findings) -> list[Case]:
             continue
         key, path = (match[1], int(match[2])), file.relative_to(root).as_posix()
         if key in found:
-            findings.problems.append(f"{file}: {match[0]} is there twice, see {found[key]}: skipped, remove one")
+            findings.problems.append(f"{file}: {match[0]} occurs twice, see {found[key]}: skipped, remove one")
         else:
             found[key] = path
     numbers = sorted(number for kind, number in found if kind == "volume")

@@ -88,7 +88,7 @@ def _find_series(root: Path, findings: Findings) -> list[Case]:
         for file in scans:
             uid, image = file.stem, file.relative_to(root).as_posix()
             if uid in seen:
-                findings.problems.append(f"{file}: series is there twice, see {seen[uid]}: skipped, remove one")
+                findings.problems.append(f"{file}: series occurs twice, see {seen[uid]}: skipped, remove one")
                 continue
             seen[uid] = image
             case = {"image": image, "modality": "ct", "case": f"luna2016/{uid}", "group": uid, "id": uid}

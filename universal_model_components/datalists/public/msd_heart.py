@@ -50,7 +50,7 @@ def msd_heart(
         for file in files:
             name, image = f"msd_heart/{stem(file.name)}", file.relative_to(request.root).as_posix()
             if name in cases:
-                findings.problems.append(f"{file}: is there twice, see {cases[name]['image']}: skipped, remove one")
+                findings.problems.append(f"{file}: occurs twice, see {cases[name]['image']}: skipped, remove one")
                 continue
             cases[name] = {"image": image, "modality": "mri", "case": name, "group": name, "id": name, "stratum": ""}
     return make_datalist(request, list(cases.values()), set(), findings, {"": (30, 0)}, "scans")
