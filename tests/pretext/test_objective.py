@@ -5,8 +5,8 @@ import math
 
 import pytest
 import torch
-from trainers import WIDTH, TensorCubes
 from torch.utils.data import DataLoader
+from trainers import WIDTH, TensorCubes
 
 from universal_model_components.method.trainer import PretrainingTrainer, parameter_groups
 from universal_model_components.pretext.objective import PretextObjective, cubes_and_seeds

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """3D Jigsaw (Taleb et al. 2020): in which of 100 orders are the 27 patches of a cube?
 
-A cube is a grid of 3×3×3 cells. From each cell a patch is cut that is a little smaller, at a random place, so that edges
-do not continue from patch to patch: 39 of 42 voxels in a cube of 128³, the same share in any other.
+A cube is divided into 3×3×3 cells. From each cell a slightly smaller patch is cut at a random place, so that edges do
+not continue from patch to patch: 39 of 42 voxels in a cube of 128³, the same share in any other.
 """
 
 from __future__ import annotations
@@ -139,7 +139,11 @@ class JigsawModel(nn.Module):
 
 
 def fit_to_poolings(image: Tensor, divisor: int) -> Tensor:
-    """Resize to the nearest sides that are multiples of `divisor`, at least one: (B, C, H, W, D) → (B, C, H', W', D')."""
+    """Resize linearly to the nearest sides that are multiples of `divisor`, and at least that.
+
+    Shape:
+        (B, C, H, W, D) → (B, C, H', W', D').
+    """
     sides = [max(1, round(side / divisor)) * divisor for side in image.shape[2:]]
     return image if sides == list(image.shape[2:]) else functional.interpolate(image, sides, mode="trilinear")
 
