@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from universal_model_components.training.alarms import PretrainingAlarm
+from universal_model_components.training.alarms import ChanceAlarm, PretrainingAlarm
 
 GOOD = {
     "val_restoration": 0.01,
@@ -80,3 +80,29 @@ def test_every_validation_is_one_line_beside_what_to_beat(caplog):
     with caplog.at_level("INFO"):
         validate(PretrainingAlarm())
     assert "restoration 0.0100; corrupted input 0.1000, best constant for each cube 0.0200" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("values", "lines"),
+    [
+        ([0.15, 0.19, 0.05, 0.1], 1),  # once, at the third
+        ([0.15, 0.2, 0.15, 0.15], 0),
+        ([0.9], 0),
+    ],
+)
+def test_an_accuracy_near_chance_is_named_once(values, lines):
+    said: list[str] = []
+    alarm = ChanceAlarm("accuracy", num_classes=10, patience=3, warn=said.append)
+    for number, value in enumerate(values):
+        validate(alarm, accuracy=value)
+        resumed = ChanceAlarm("accuracy", num_classes=10, patience=3, warn=said.append)
+        resumed.load_state_dict(alarm.state_dict())
+        alarm = resumed
+        assert len(said) == (lines if number >= 2 else 0)
+    assert all("is less than twice chance, 0.1000, for 3 validations" in line for line in said)
+
+
+def test_no_patience_is_no_alarm_of_chance():
+    said: list[str] = []
+    validate(ChanceAlarm("accuracy", 10, patience=0, warn=said.append), 5, accuracy=0.0)
+    assert said == []

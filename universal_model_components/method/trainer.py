@@ -21,6 +21,7 @@ PARTS = {
     "unet": ("encoder", "decoder"),
     "scale_classifier": ("scale_classifier",),
     "discriminator": ("discriminator",),
+    "classifier": ("classifier",),  # of a pretext task
 }
 
 
@@ -28,8 +29,8 @@ def parameter_groups(network: nn.Module, learning_rate: Mapping[str, float]) -> 
     """Return the optimizer's named groups, one for each part that the network has (paper IV-B.2).
 
     Args:
-        network: a `UniversalModel`.
-        learning_rate: rate of each part: "unet" (E and G), "scale_classifier" (S), "discriminator" (D).
+        network: a `UniversalModel`, or a pretext task's network: an encoder and a classifier.
+        learning_rate: rate of each part: "unet" (E and G), "scale_classifier" (S), "discriminator" (D), "classifier".
 
     Raises:
         ValueError: when a part has no rate, or a rate names an unknown part.
@@ -68,6 +69,7 @@ class PretrainingTrainer(SupervisedTrainer):
             epoch may average fewer.
         gradient_clip: maximum norm of the gradient over all parts; 0 disables clipping.
         freeze_normalization: batch norms use their running statistics and do not update them.
+        part: whose logits and targets are the output's "pred" and "label".
         kwargs: further arguments of `monai.engines.SupervisedTrainer`.
 
     The output of an iteration, decollated, has "image" (corrupted), "label" (original), "pred" (restoration logits),
@@ -90,6 +92,7 @@ class PretrainingTrainer(SupervisedTrainer):
         accumulation_steps: int = 1,
         gradient_clip: float = 0.0,
         freeze_normalization: bool = False,
+        part: str = "restoration",
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -109,6 +112,7 @@ class PretrainingTrainer(SupervisedTrainer):
         self.accumulation_steps = accumulation_steps
         self.gradient_clip = gradient_clip
         self.freeze_normalization = freeze_normalization
+        self.part = part
         scaled = amp and self.amp_dtype == torch.float16
         self.scaler: Any = torch.amp.GradScaler(self.state.device.type, enabled=scaled)
 
@@ -133,11 +137,11 @@ class PretrainingTrainer(SupervisedTrainer):
         together = min(self.accumulation_steps, self.state.epoch_length - (before - place))
         if place == 0:
             self.optimizer.zero_grad(set_to_none=True)
-        self.state.output = {"image": image, "label": targets["restoration"]}
+        self.state.output = {"image": image, "label": targets[self.part]}
         with self._gradients_shared(self.between_steps):
             with torch.autocast(self.state.device.type, dtype=self.amp_dtype, enabled=self.amp):
                 logits = self.inferer(image, self.network)
-            self.state.output["pred"] = logits["restoration"]
+            self.state.output["pred"] = logits[self.part]
             self.fire_event(IterationEvents.FORWARD_COMPLETED)
             losses = self.loss_function(logits, targets)
             for name, value in losses.items():

@@ -75,3 +75,48 @@ class PretrainingAlarm:
             self.counts[name] = self.counts[name] + 1 if present else 0
             if self.counts[name] == self.patience > 0 and idist.get_rank() == 0:
                 self.warn(ADVICE[name].format(**metrics))
+
+
+class ChanceAlarm:
+    """Log a classifier's accuracy beside chance after every validation, and say when it stays near chance.
+
+    The alarm is given once, when the accuracy is under twice chance for `patience` validations in a row.
+
+    Args:
+        metric: name of the accuracy among the validator's metrics.
+        num_classes: classes that are equally frequent; chance is one of them.
+        patience: validations in a row; 0 gives no alarm.
+        warn: called with the line; the log by default.
+    """
+
+    def __init__(
+        self, metric: str, num_classes: int, patience: int = 3, warn: Callable[[str], Any] | None = None
+    ) -> None:
+        self.metric, self.chance, self.patience = metric, 1 / num_classes, int(patience)
+        self.warn = logger.warning if warn is None else warn
+        self.count = 0
+
+    def attach(self, engine: Any) -> None:
+        """Look at the metrics of `engine`, the validator."""
+        engine.add_event_handler(Events.COMPLETED, self)
+
+    def state_dict(self) -> dict[str, int]:
+        """Return how many validations in a row were near chance."""
+        return {"count": self.count}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Resume from `state_dict`'s result."""
+        self.count = int(state["count"])
+
+    def __call__(self, engine: Any) -> None:
+        """Log one line, and the alarm when it is due."""
+        accuracy = float(engine.state.metrics[self.metric])
+        self.count = self.count + 1 if accuracy < 2 * self.chance else 0
+        if idist.get_rank() > 0:
+            return
+        logger.info("%s %.4f; chance %.4f", self.metric, accuracy, self.chance)
+        if self.count == self.patience > 0:
+            self.warn(
+                f"{self.metric} {accuracy:.4f} is less than twice chance, {self.chance:.4f}, for {self.patience} "
+                "validations: train longer, on more scans, or change learning_rate"
+            )

@@ -34,18 +34,24 @@ BATCH_STATISTICS = "batch statistics, in evaluation too"
 RUNNING_STATISTICS = "running statistics in evaluation"
 
 
-def pretraining_provenance(index: Mapping[str, Any], corruption: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+def pretraining_provenance(
+    index: Mapping[str, Any],
+    corruption: Any,
+    settings: Mapping[str, Any],
+    method: str = "Universal Model pre-training",
+) -> dict[str, Any]:
     """Describe a pre-training run, as far as it is known before it starts.
 
     Args:
         index: what store.json holds: the recipe, the sets and the cases of each split.
         corruption: the object that corrupts; its numbers are its settings.
         settings: of the run, with features, modalities in the order of their labels, and those of `OF_PRETRAINING`.
+        method: its name.
     """
     recipe, modalities = index["recipe"], settings["modalities"]
     probabilities = {name: value for name, value in vars(corruption).items() if isinstance(value, (int, float, str))}
     return {
-        "method": "Universal Model pre-training",
+        "method": method,
         "features": [int(width) for width in settings["features"]],
         "axes": AXES,
         "spacing": list(recipe["spacing"]),
