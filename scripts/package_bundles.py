@@ -29,7 +29,7 @@ from universal_model_components.weights.provenance import provenance_file
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LISTED = ("LICENSE", "large_files.yml", "configs/*.json", "configs/logging.conf", "docs/*.md", "docs/*.png")
-LISTED += ("docs/data_license.txt", "models/.gitkeep")
+LISTED += ("configs/systems/*.json", "docs/data_license.txt", "models/.gitkeep")
 WEIGHTS = ("models/model.pt", "models/model.safetensors")
 PROVENANCE = "models/model.provenance.json"
 
@@ -98,9 +98,9 @@ def _members(folder: Path) -> list[str]:
     files = [path for path in sorted(folder.rglob("*")) if not path.is_dir() or path.is_symlink()]
     names = [path.relative_to(folder).as_posix() for path in files]
     for path, name in zip(files, names, strict=True):
-        known = name in (*WEIGHTS, PROVENANCE) or any(fnmatchcase(name, pattern) for pattern in LISTED)
-        nested = name.count("/") > 1
-        if path.is_symlink() or nested or not known:
+        # fnmatch's * matches folders too: a listed file is as deep as its pattern
+        listed = any(fnmatchcase(name, one) and name.count("/") == one.count("/") for one in LISTED)
+        if path.is_symlink() or not (listed or name in (*WEIGHTS, PROVENANCE)):
             raise ValueError(f"{path}: not one of a bundle's files ({', '.join(LISTED)}): move it away")
     return [name for name in names if name not in (*WEIGHTS, PROVENANCE)]
 

@@ -25,7 +25,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PARTS = REPOSITORY / "scripts" / "bundle_parts"
 BUNDLES = REPOSITORY / "bundles"
 COMPLETE = ("train", "inference", "metadata")  # stand alone; the others are overlays on train.json
-OVERLAYS = ("evaluate", "multi_gpu_train", "inference_onnx")
+SYSTEMS = ("systems/i3d", "systems/dense_vnet", "systems/med3d")  # networks of the comparisons, of train and inference
+OVERLAYS = ("evaluate", "multi_gpu_train", "inference_onnx", *SYSTEMS)
 TO_FILL = "<part>"
 WIDTH = 100  # columns that a mapping or a list of plain values may take on one line
 USER_KEYS = (  # the order of the keys that users set, in every config: they come first
@@ -33,7 +34,19 @@ USER_KEYS = (  # the order of the keys that users set, in every config: they com
     *("output_dir", "ckpt_dir", "pretrained_weights", "minimum_coverage", "transfer"),
     *("loaded_statistics", "follow_pretraining", "device"),
     *("seed", "epochs", "val_interval", "batch_size", "num_workers", "scheduler", "learning_rate"),
-    *("features", "num_classes", "modalities", "modality", "mial", "scale_classifier", "batch_statistics"),
+    *(
+        "system",
+        "width",
+        "stem_channels",
+        "dilated",
+        "features",
+        "num_classes",
+        "modalities",
+        "modality",
+        "mial",
+        "scale_classifier",
+        "batch_statistics",
+    ),
     *("patch_size", "spacing", "intensity_range", "intensity_scale", "foreground_crop", "minimum_crop"),
     *("cubes_per_volume", "set_factor", "air_threshold", "air_share", "air_tries", "antialias", "validation_fraction"),
     *("label_values", "label_noise", "label_fraction", "augmentation", "cubes_per_case", "foreground_share"),

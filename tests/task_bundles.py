@@ -78,7 +78,7 @@ def workflow(task: str, *configs: str, **settings: Any) -> ConfigWorkflow:
         config_file=[str(folder / f"{name}.json") for name in configs],
         meta_file=str(folder / "metadata.json"),
         logging_file=False,
-        workflow_type="infer" if configs == ("inference",) else "train",
+        workflow_type="infer" if configs[0] == "inference" else "train",
         **{"features": FEATURES, "num_workers": 0, "device": "cpu", **settings},
     )
 

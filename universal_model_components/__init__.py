@@ -3,8 +3,9 @@
 
 A scan (`imaging`, `datalists`) becomes multi-scale sub-volumes (`cubes`), which `method`, the paper and nothing else,
 corrupts and learns to restore; the weights (`weights`) start the target tasks (`tasks`, `training`, `inference`,
-`evaluation`). What JSON and users name is `universal_model_components.<Name>`, loaded when it is first used: importing
-the package does nothing, and a module can be split without breaking a config.
+`evaluation`); `comparisons` are the systems that the paper compares with. What JSON and users name is
+`universal_model_components.<Name>`, loaded when it is first used: importing the package does nothing, and a module can
+be split without breaking a config.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ __version__ = "0.1.0"
 
 # package.module → the public names that live there
 _PUBLIC = {
+    "comparisons.dense_vnet": "DenseVNetClassification DenseVNetSegmentation",
+    "comparisons.i3d": "I3DClassification I3DSegmentation",
+    "comparisons.med3d": "Med3DClassification Med3DSegmentation",
     "cubes.preparation": "prepare_cubes",
     "cubes.store": "CubeDataset cube_records read_index",
     "evaluation.classification": "ClassificationReport",

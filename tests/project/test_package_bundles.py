@@ -119,6 +119,7 @@ def test_every_bundle_is_there_and_the_same_twice(server, released, tmp_path):
     with zipfile.ZipFile(folder / zips[0]) as archive:
         bundle = zips[0].partition("_v")[0]
         assert f"{bundle}/configs/train.json" in archive.namelist()
+        assert f"{bundle}/configs/systems/i3d.json" in archive.namelist()
         assert f"{bundle}/LICENSE" in archive.namelist()
 
 
@@ -174,7 +175,10 @@ def test_a_damaged_zip_leaves_no_bundle(how, server, released, tmp_path):
     assert not (tmp_path / NAME).exists()
 
 
-@pytest.mark.parametrize("stray", ["eval/patient.nii.gz", "docs/notes.txt", "models/checkpoint.pt", "configs/a/b.json"])
+@pytest.mark.parametrize(
+    "stray",
+    ["eval/patient.nii.gz", "docs/notes.txt", "models/checkpoint.pt", "configs/a/b.json", "configs/systems/a/b.json"],
+)
 def test_files_that_no_bundle_has_are_refused(stray, bundles, tmp_path):
     shutil.copytree(bundles / NAME, tmp_path / "bundles" / NAME)
     file = tmp_path / "bundles" / NAME / stray

@@ -11,6 +11,7 @@ from universal_model_components.inference.folding import fold_normalization, mer
 from universal_model_components.method.models import UniversalModel
 from universal_model_components.method.unet import UNet
 from universal_model_components.weights.conversion import (
+    as_encoder,
     encoder_features,
     encoder_for,
     from_original,
@@ -146,3 +147,11 @@ def test_a_network_without_such_layers_is_named():
 def test_width_is_read_from_the_names():
     assert encoder_features(UNet(1, 1, WIDTHS).state_dict()) == list(WIDTHS)
     assert encoder_features({}) == []
+
+
+def test_names_without_a_part_are_the_encoders():
+    own = {name: torch.zeros(1) for name in ("encoder.conv1.weight", "encoder.bn1.bias", "classifier.output.bias")}
+    state = {"conv1.weight": torch.ones(1), "fc.weight": torch.ones(2)}
+    assert as_encoder(state, own) == {"encoder.conv1.weight": state["conv1.weight"], "fc.weight": state["fc.weight"]}
+    whole = {**state, "encoder.bn1.bias": torch.ones(1)}
+    assert as_encoder(whole, own) == whole  # some names are the network's already

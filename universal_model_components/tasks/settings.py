@@ -17,7 +17,7 @@ from .label_noise import read_severity
 
 BOOLEANS = (
     *("amp", "resume", "batch_statistics", "largest_component", "overlays", "strict", "compile"),
-    *("mial", "scale_classifier", "foreground_crop", "freeze_normalization", "channels_last"),
+    *("mial", "scale_classifier", "foreground_crop", "freeze_normalization", "channels_last", "dilated"),
 )
 CHOICES = {
     "schedule": ("constant", "warmup", "sawtooth"),
@@ -30,6 +30,7 @@ WHOLE = {  # smallest valid values
     "val_interval": 1,
     "batch_size": 1,
     "num_workers": 0,
+    "stem_channels": 1,
     "cubes_per_case": 1,
     "image_interval": 0,
     "early_stopping_patience": 0,

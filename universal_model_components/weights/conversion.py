@@ -73,6 +73,22 @@ def _our_name(name: str) -> str | None:
     return None
 
 
+def as_encoder(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give a backbone's tensors, which a public checkpoint names without their part, the names of a network's encoder.
+
+    Args:
+        state: by the checkpoint's names, such as "layer1.0.conv1.weight".
+        own: the network's, such as "encoder.layer1.0.conv1.weight".
+
+    Returns:
+        The checkpoint's tensors; those that the encoder lacks, such as a classifier's, keep their names. Where any name
+        is the network's already, none is changed.
+    """
+    if not own.keys().isdisjoint(state):
+        return dict(state)
+    return {f"encoder.{name}" if f"encoder.{name}" in own else name: tensor for name, tensor in state.items()}
+
+
 def encoder_for(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename the encoder's tensors to another network's layers, in the order of both, where shapes allow it.
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .conversion import encoder_features, encoder_for, from_original, is_original
+from .conversion import as_encoder, encoder_features, encoder_for, from_original, is_original
 from .coverage import Coverage, least_shares, match_state, part_of, percent
 from .files import WeightFile, open_weights
 from .large_files import listed_entry, problem_of
@@ -34,7 +34,8 @@ def load_pretrained(
 ) -> Coverage | None:
     """Initialize a network from pre-trained weights, print what was loaded, and raise when that was too little.
 
-    Tensors are matched by name and shape; a first convolution with one input channel serves n (see `coverage.fit`).
+    Tensors are matched by name and shape; a first convolution with one input channel serves n (see `coverage.fit`). A
+    backbone whose names have no part is the encoder (see `conversion.as_encoder`).
     The paper (IV-C.2) transfers encoder and decoder to segmentation and the encoder to classification. The decoder's
     last layer, `decoder.head`, has one output in both networks, but restores intensities in pre-training and predicts
     foreground in a task: it starts from random weights unless `new_heads` says otherwise.
@@ -61,7 +62,7 @@ def load_pretrained(
         logger.info("pretrained_weights: none given, the network starts from scratch")
         return None
     (found, provenance), own = trusted_weights(source), network.state_dict()
-    chosen, coverage = match_state(own, found.state, found.name, new)
+    chosen, coverage = match_state(own, as_encoder(found.state, own), found.name, new)
     if isinstance(minimum_coverage, Mapping):
         minimum_coverage = {part: share for part, share in minimum_coverage.items() if part not in new}
     _show(coverage)
@@ -153,8 +154,10 @@ def _require(
     """Raise when a part is covered too little, or nothing is, with what would fix it."""
     nothing = not any(part.values_loaded for part in coverage.parts.values())
     hint = "give a lower minimum_coverage if that is meant"
-    if encoder_features(given) and encoder_features(given) != encoder_features(own):
+    if encoder_features(own) and encoder_features(given) and encoder_features(given) != encoder_features(own):
         hint = f'give --features "{encoder_features(given)}"'
+    elif nothing and any(part.other_shape for part in coverage.parts.values()):
+        hint = "give the width as in its training"
     elif nothing:
         hint = f"its names begin with {sorted(set(map(part_of, given)))[:4]}: give weights of such a network"
     for name, threshold in least_shares(coverage, minimum).items():
@@ -201,7 +204,8 @@ def check_weights(network: nn.Module, file: str | Path, recipe: Mapping[str, Any
         FileNotFoundError, ValueError: as `read_weights`; ValueError also when names or shapes differ. Each is one line.
     """
     (state, provenance), own = _read_plain(file), network.state_dict()
-    if encoder_features(state) != encoder_features(own):
+    unet = bool(encoder_features(own))
+    if unet and encoder_features(state) != encoder_features(own):
         raise ValueError(
             f"pretrained_weights: {file} has features {encoder_features(state)}, the network {encoder_features(own)}: "
             f'give --features "{encoder_features(state)}"'
@@ -210,14 +214,14 @@ def check_weights(network: nn.Module, file: str | Path, recipe: Mapping[str, Any
         if names:
             parts = sorted({name.split(".")[0] for name in names})
             raise ValueError(
-                f"pretrained_weights: {file} {found} {len(names)} tensors of {parts}, first {min(names)}: "
-                "give mial and scale_classifier as in its training"
+                f"pretrained_weights: {file} {found} {len(names)} tensors of {parts}, first {min(names)}: give "
+                + ("mial and scale_classifier as in its training" if unet else f"weights of {type(network).__name__}")
             )
     for name, tensor in own.items():
         if tensor.shape != state[name].shape:
             raise ValueError(
                 f"pretrained_weights: {name} in {file} is {list(state[name].shape)}, the network expects "
-                f"{list(tensor.shape)}: give features and modalities as in its training"
+                f"{list(tensor.shape)}: give {'features and modalities' if unet else 'the width'} as in its training"
             )
     if recipe is not None:
         _warn(network, str(file), provenance, recipe)
