@@ -68,7 +68,8 @@ def test_what_a_provenance_says(provenance, state):
         "own": {"license": "not stated", "cases": {"mri": {"training": 1}}},
     }
     assert provenance["intensity_range"] == {"ct": [-1000, 1000], "mri": [0, 4000]}
-    assert provenance["corruption"] == {"flip": 0.25, "shuffle": 0.5, "nonlinear": 0.9, "paint": 0.9, "inner": 0.2}
+    kinds = {"flip": 0.25, "shuffle": 0.5, "nonlinear": 0.9, "paint": 0.9, "inner": 0.2}
+    assert provenance["corruption"] == {**kinds, "decreasing": 0.5, "mask": 0.0, "mask_side": 8}
     assert (provenance["features"], provenance["axes"], provenance["seed"], provenance["beta"]) == (
         FEATURES,
         "RAS",
