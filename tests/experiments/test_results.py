@@ -113,6 +113,7 @@ def test_comparisons_and_ranks():
     assert compare(cells[0], "unknown", "scratch") is None
     assert replace(one, low=-2.0, high=-1.0).verdict == "hurts"
     assert replace(one, low=np.nan).verdict == "too few runs"
+    assert replace(one, low=1.0, high=2.0, seeds=1).verdict == "too few runs"
     pooled = compare_over_tasks(results, found)
     assert [(c.system, c.seeds) for c in pooled] == [("better", 10), ("same", 10)]
     assert settings(cells) == [("all", 0.0)]

@@ -68,8 +68,8 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """What the interval says."""
-        if np.isnan(self.low):
+        """What the interval says; one seed is no sample of trainings."""
+        if np.isnan(self.low) or self.seeds < 2:
             return "too few runs"
         return "helps" if self.low > 0 else "hurts" if self.high < 0 else "does not help here"
 
