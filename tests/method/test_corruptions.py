@@ -17,6 +17,7 @@ from universal_model_components.method.corruptions import (
     map_intensity,
     mask_blocks,
     outer_paint,
+    spread_blocks,
     tabulate_curves,
 )
 
@@ -159,3 +160,10 @@ def test_check_cubes_returns_the_spatial_shape_of_floating_cubes_alone():
     for wrong in (torch.rand(1, 4, 6, 8), torch.zeros(2, 1, 4, 6, 8, dtype=torch.int16)):
         with pytest.raises(ValueError, match=rf"cubes: expected floating-point \(B, C, H, W, D\), found {wrong.dtype}"):
             check_cubes(wrong)
+
+
+def test_blocks_are_spread_to_their_voxels():
+    masked = torch.tensor([True, False, False, True]).view(1, 4, 1, 1)
+    spread = spread_blocks(masked, 3, (10, 2, 1))
+    assert spread.shape == (1, 1, 10, 2, 1)
+    assert spread[0, 0, :, 1, 0].tolist() == [True] * 3 + [False] * 6 + [True]

@@ -8,6 +8,8 @@ own module: `local_shuffling`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -102,11 +104,15 @@ def mask_blocks(cubes: Tensor, masked: Tensor, side: int) -> Tensor:
     Shape:
         cubes (B, C, H, W, D); masked (B, ⌈H/side⌉, ⌈W/side⌉, ⌈D/side⌉) bool → (B, C, H, W, D).
     """
-    shape = check_cubes(cubes)
-    masked = move(masked, cubes.device)
+    check_cubes(cubes)
+    return cubes.masked_fill(spread_blocks(move(masked, cubes.device), side, cubes.shape[2:]), 0)
+
+
+def spread_blocks(masked: Tensor, side: int, shape: Sequence[int]) -> Tensor:
+    """Return which voxels are in masked blocks: (B, h, w, d) bool, (H, W, D) → (B, 1, H, W, D)."""
     for axis, voxels in enumerate(shape, start=1):
         masked = masked.repeat_interleave(side, axis).narrow(axis, 0, voxels)
-    return cubes.masked_fill(masked[:, None], 0)
+    return masked[:, None]
 
 
 def check_cubes(cubes: Tensor) -> tuple[int, int, int]:

@@ -22,7 +22,7 @@ from torch.nn.functional import one_hot
 
 from .block_sampling import draw_blocks
 from .combination import Parameters, corrupt
-from .corruptions import check_cubes, move
+from .corruptions import check_cubes, move, spread_blocks
 from .counter_rng import noise, uniform
 
 BOXES = 5  # painted boxes or kept windows, at most
@@ -164,16 +164,21 @@ class GenesisCorruption:
             kwargs: passed on to `Tensor.to` for the image.
 
         Returns:
-            The corrupted cubes, and {"restoration": the target, "changed": where the two differ, bool, "modality": …,
-            "scale": …} with the labels present.
+            The corrupted cubes, and {"restoration": the target, "changed": where the two differ or a block is masked
+            (bool), "modality": …, "scale": …} with the labels present.
         """
         cubes = batch["image"].to(device=device, non_blocking=non_blocking, **kwargs)
-        corrupted, target = self(cubes, batch.get("seed"))
+        seeds = torch.as_tensor(batch["seed"]) if "seed" in batch else draw_seeds(len(cubes), self.generator)
+        corrupted, target = self(cubes, seeds)
+        changed = corrupted != target
+        if self.mask > 0:  # background that is masked is 0 already
+            spatial = cubes.shape[2:]
+            changed |= spread_blocks(move(self._masked(seeds, spatial), cubes.device), self.mask_side, spatial)
         labels = [name for name in ("modality", "scale") if name in batch]
         moved = {name: batch[name].to(device=device, non_blocking=non_blocking) for name in labels}
-        return corrupted, {"restoration": target, "changed": corrupted != target, **moved}
+        return corrupted, {"restoration": target, "changed": changed, **moved}
 
-    def _masked(self, seeds: Tensor, spatial: tuple[int, ...]) -> Tensor:
+    def _masked(self, seeds: Tensor, spatial: Sequence[int]) -> Tensor:
         """Draw the same number of masked blocks for each cube: seeds (B,) → (B, h, w, d) bool."""
         grid = [math.ceil(side / self.mask_side) for side in spatial]
         count = math.prod(grid)

@@ -25,7 +25,13 @@ from ..utils.settings import plain, to_optional
 
 AXES = "RAS"  # voxel indices grow to the right, to the front and upwards
 RECIPE = ("spacing", "intensity_range", "intensity_scale", "foreground_crop")  # settings: how scans are normalized
-OF_PRETRAINING = ("seed", "alpha", "beta", "unchanged_weight", "reversal")  # settings that a pre-training's provenance states as they are
+OF_PRETRAINING = (
+    "seed",
+    "alpha",
+    "beta",
+    "unchanged_weight",
+    "reversal",
+)  # settings that a pre-training's provenance states as they are
 OF_A_TASK = (  # likewise, a target task's
     *("system", "features", *RECIPE, "patch_size", "seed", "label_fraction", "augmentation"),
     *("learning_rate", "schedule", "schedule_shares", "transfer", "loaded_statistics", "channels_last"),
