@@ -142,9 +142,7 @@ def _store(grid: Mapping[str, Any], listed: Mapping[str, Any], places: Places) -
     settings = dict(shared.get("prepare", {}))
     if "datalists" in shared:
         lists: Any = [str(places.data / file) for file in shared["datalists"]]
-        content: Any = [
-            read_datalist("pretraining", Path(file)) for file in lists
-        ]  # a change makes another store
+        content: Any = [read_datalist("pretraining", Path(file)) for file in lists]  # a change makes another store
     else:
         content = pretraining_datalist(grid, listed, places.data)
         lists = str(places.output / "datalists" / f"pretraining-{digest(content)}.json")
