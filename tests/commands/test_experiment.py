@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from conftest import REPOSITORY
 from miniature import write_miniature
 
 from universal_model_components.commands.experiment import EXPERIMENT_COMMANDS, run, status
 from universal_model_components.experiments.status import print_status
+from universal_model_components.utils.files import write_json
 
 
 def test_the_commands():
@@ -27,6 +30,10 @@ def test_a_plan_prints_a_script_and_runs_nothing(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "0 of 4 runs finished" in shown
     assert "heart  0/2      0/2" in shown
+    for entry in json.loads((tmp_path / "out" / "experiment.json").read_text())["runs"]:
+        write_json(tmp_path / "out" / "runs" / entry["run"] / "record.json", {"cases": {"validation": {}}})
+    with pytest.raises(ValueError, match="plan: nothing is left to run"):
+        run(str(grid), str(tmp_path / "out"), str(tmp_path), str(REPOSITORY / "bundles"), plan="slurm")
 
 
 @pytest.mark.parametrize(

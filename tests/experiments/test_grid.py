@@ -11,6 +11,8 @@ from miniature import miniature
 
 from universal_model_components.experiments.grid import provided_grids, read_grid
 
+HEART = miniature()["tasks"]["heart"]
+
 
 def test_the_provided_grids_name_bundles_that_exist():
     assert set(provided_grids()) == {"open", "table_3", "table_4", "table_5", "figure_4", "figure_5"}
@@ -48,6 +50,14 @@ def test_what_a_grid_leaves_out_is_filled_in(tmp_path):
         [{"tasks": {"heart": {"bundle": "x", "modality": "pet", "datalist": "y"}}}, "modality: 'pet'"],
         [{"tasks": {"heart": {"bundle": "x", "modality": "ct"}}}, "give either 'datalist'"],
         [{"tasks": {"heart": {"bundle": "x", "modality": "ct", "images": "y"}}}, "no 'labels'"],
+        [
+            {"tasks": {"heart": {"bundle": "x", "modality": "ct", "datalist": "y", "group": "z"}}},
+            "group: not for a task with 'datalist'",
+        ],
+        [{"tasks": {"heart": {**HEART, "dataset_dir": "y"}}}, "dataset_dir: not for a task with 'images'"],
+        [{"tasks": {"heart": {**HEART, "split": {"test": -1, "validation": 1}}}}, "split: test: -1 is not a number"],
+        [{"systems": {"scratch": {"pretraining": {"mial": False}}}}, "scratch: pretraining: unknown key 'mial'"],
+        [{"systems": {"scratch": {"pretraining": True}}}, "scratch: pretraining is True, expected a mapping"],
     ],
 )
 def test_mistakes_in_a_grid_are_named(tmp_path, changes, message):

@@ -9,6 +9,7 @@ import pytest
 from conftest import REPOSITORY
 from miniature import PRETRAINING, write_miniature
 
+from universal_model_components.experiments.cases import read_datalist
 from universal_model_components.experiments.grid import read_grid
 from universal_model_components.experiments.plan import Places, Step, describe, make_jobs
 from universal_model_components.experiments.runs import is_finished
@@ -51,6 +52,21 @@ def test_names_depend_on_settings_and_not_on_folders(tmp_path):
     settings = {**PRETRAINING["settings"], "epochs": 2}
     changed = {job.name for job in planned(tmp_path / "c", pretraining={**PRETRAINING, "settings": settings})[1]}
     assert len(changed & names[0]) == 3  # the store, and two runs from scratch
+
+
+def test_a_changed_list_of_pretraining_scans_makes_another_store_and_pretraining(tmp_path):
+    pretraining = {key: value for key, value in PRETRAINING.items() if key != "scans"} | {"datalists": ["list.json"]}
+    names = []
+    for image in ("a.nii.gz", "b.nii.gz"):
+        (tmp_path / "list.json").write_text(json.dumps({"training": [{"image": image}]}))
+        names.append({job.name for job in planned(tmp_path, pretraining=pretraining)[1]})
+    assert len(names[0] & names[1]) == 2  # two runs from scratch
+    (tmp_path / "list.json").unlink()
+    with pytest.raises(ValueError, match=r"pretraining: datalist .*list\.json cannot be read"):
+        planned(tmp_path, pretraining=pretraining)
+    (tmp_path / "list.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"^pretraining: datalist .*list\.json holds no mapping"):
+        read_datalist("pretraining", tmp_path / "list.json")
 
 
 def test_settings_of_system_and_task_and_steps(tmp_path):

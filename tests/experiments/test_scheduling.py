@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -98,6 +99,14 @@ def test_a_run_that_another_process_works_on_is_left_to_it(tmp_path):
         assert perform(job, OPTIONS, Processes()) == Outcome("one", ELSEWHERE)
         assert state_of(job.folder) == "running"
     assert state_of(job.folder) == "left"
+
+
+def test_a_run_whose_lock_is_held_for_an_instant_is_not_left_out(tmp_path):
+    job = finished(tmp_path, "one")
+    with ExitStack() as stack:
+        assert stack.enter_context(locked(job.folder / "lock")) is not None
+        threading.Timer(0.2, stack.pop_all().close).start()
+        assert perform(job, OPTIONS, Processes()).status == FINISHED
 
 
 def test_a_pretraining_that_another_process_works_on_is_waited_for(tmp_path):

@@ -62,6 +62,8 @@ def run(
     threads = max(1, usable_cores() // jobs)
     left = unfinished(chosen, testing)
     if plan == "slurm":
+        if not left:
+            raise ValueError("plan: nothing is left to run")
         given = ["--data", places.data, "--bundles", places.bundles, *(["--test", "true"] if testing else [])]
         name_or_file = name if not str(name).endswith(".json") else Path(name).resolve()
         print(slurm_script(left, grid["name"], [name_or_file, "--output", places.output, *given], threads), end="")

@@ -97,7 +97,8 @@ def _values(encoder: nn.Module, patch: Mapping[str, Tensor]) -> tuple[np.ndarray
 class FeatureProbe:
     """Every `interval` epochs, the read-out's AUC: `probe_auc` and `probe_auc_untrained` in the trainer's metrics.
 
-    They are a column of losses.csv (attach the recorder later) and a curve in TensorBoard.
+    They are columns of losses.csv (attach the recorder later), empty in epochs without a read-out, and curves in
+    TensorBoard.
 
     Args:
         network: with an `encoder`; not wrapped, not compiled.
@@ -140,6 +141,7 @@ class FeatureProbe:
         if self.patience > 0:
             self.stop = EarlyStopping(self.patience, lambda trainer: trainer.state.metrics["probe_auc"], engine)
         engine.add_event_handler(Events.STARTED, self._read)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._forget)
         engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self)
 
     def state_dict(self) -> dict[str, Any]:
@@ -173,6 +175,11 @@ class FeatureProbe:
             self.writer.add_scalars("probe", {"auc": value, "untrained": self.reference}, engine.state.iteration)
         if self.stop is not None:
             self.stop(engine)
+
+    def _forget(self, engine: Any) -> None:
+        """Remove the last read-out from the metrics: an epoch without one has no value, resumed or not."""
+        for name in ("probe_auc", "probe_auc_untrained"):
+            engine.state.metrics.pop(name, None)
 
     def _read(self) -> None:
         """Read the scans, cut the patches, and read out the untrained encoder."""

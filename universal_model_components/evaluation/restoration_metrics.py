@@ -71,6 +71,8 @@ def measure_restoration(
         batches: of a `CubeDataset`.
         corruptions: by kind, (cubes, seeds) → (corrupted, target).
         device: for the computation.
+        training_means: mean intensity of the training cubes of each modality (see `mean_intensities`); None leaves its
+            measure out.
 
     Returns:
         One row for each cube and kind: case, modality, scale (labels), kind and `MEASURES`.

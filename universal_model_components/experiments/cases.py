@@ -89,7 +89,7 @@ def task_datalists(grid: Mapping[str, Any], data: Path) -> dict[str, Listed]:
             parts = {split: [entry for entry in found[name] if splits[entry["group"]] == split] for split in SPLITS}
             listed[name] = {"name": f"{grid['name']}_{name}", "version": 1, **parts}
         else:
-            listed[name] = _read(name, data / task["datalist"])
+            listed[name] = read_datalist(f"tasks: {name}", data / task["datalist"])
     for name, content in listed.items():
         for split in SPLITS[:2]:
             if not content.get(split):
@@ -148,13 +148,22 @@ def _find_scans(where: str, source: Mapping[str, Any], people: str, data: Path) 
     ]
 
 
-def _read(name: str, file: Path) -> Listed:
+def read_datalist(where: str, file: Path) -> Listed:
+    """Read a datalist of a grid.
+
+    Args:
+        where: it is named in the grid, for messages.
+        file: JSON.
+
+    Raises:
+        ValueError: when it cannot be read, or holds no mapping.
+    """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ValueError(f"tasks: {name}: datalist {file} cannot be read ({error}): correct it, or --data") from None
+        raise ValueError(f"{where}: datalist {file} cannot be read ({error}): correct it, or --data") from None
     if not isinstance(content, dict):
-        raise ValueError(f"tasks: {name}: datalist {file} holds no mapping of lists of cases")
+        raise ValueError(f"{where}: datalist {file} holds no mapping of lists of cases")
     return content
 
 

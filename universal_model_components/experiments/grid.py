@@ -19,6 +19,7 @@ KEYS = {
     "pretraining": ("bundle", "configs", "evaluate", "prepare", "settings", "scans", "own_scans", "datalists"),
     "scans": ("images", "modality", "people", "group", "exclude"),
     "system": ("title", "pretraining", "settings", "tasks"),
+    "system's pretraining": ("configs", "evaluate", "settings"),
     "task": (
         *("title", "bundle", "metric", "modality", "settings", "dataset_dir", "datalist"),
         *("images", "labels", "split", "people", "group", "exclude"),
@@ -103,6 +104,7 @@ def _check_systems(where: str, grid: Mapping[str, Any]) -> None:
             raise ValueError(f"{place}: tasks: {unknown[0]!r} is none of the tasks {list(grid['tasks'])}")
         if "pretraining" in system and grid["pretraining"] is None:
             raise ValueError(f"{place}: has a pre-training, but the grid has no 'pretraining': add it")
+        _check_keys(f"{place}: pretraining", system.get("pretraining", {}), KEYS["system's pretraining"])
     if grid["pretraining"] is not None:
         place = f"{where}: pretraining"
         _check_keys(place, grid["pretraining"], KEYS["pretraining"], ("bundle", "configs"))
@@ -120,6 +122,12 @@ def _check_task(where: str, task: Any) -> None:
         raise ValueError(f"{where}: metric: {task['metric']!r} is none of {list(METRICS)}")
     if ("datalist" in task) == ("images" in task):
         raise ValueError(f"{where}: give either 'datalist', or 'images', 'labels' and 'split'")
+    unused = ("labels", "split", "group", "exclude") if "datalist" in task else ("dataset_dir",)
+    for key in (key for key in unused if key in task):
+        raise ValueError(f"{where}: {key}: not for a task with {'datalist' if 'datalist' in task else 'images'!r}")
     if "images" in task:
         _check_keys(where, task, KEYS["task"], ("images", "labels", "split"))
         _check_keys(f"{where}: split", task["split"], ("test", "validation"), ("test", "validation"))
+        for name, people in task["split"].items():
+            if not _is_count(people):
+                raise ValueError(f"{where}: split: {name}: {people!r} is not a number of people")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .cases import count_cases, digest, pretraining_datalist, task_datalists, write_once
+from .cases import count_cases, digest, pretraining_datalist, read_datalist, task_datalists, write_once
 
 STORE, PRETRAINING, RUN = "store", "pretraining", "run"
 EVALUATION = "evaluation"  # step and folder of a pre-training's linear probes
@@ -141,8 +141,8 @@ def _store(grid: Mapping[str, Any], listed: Mapping[str, Any], places: Places) -
     shared = grid["pretraining"]
     settings = dict(shared.get("prepare", {}))
     if "datalists" in shared:
-        content: Any = shared["datalists"]
-        lists: Any = [str(places.data / file) for file in content]
+        lists: Any = [str(places.data / file) for file in shared["datalists"]]
+        content: Any = [read_datalist("pretraining", Path(file)) for file in lists]  # a change makes another store
     else:
         content = pretraining_datalist(grid, listed, places.data)
         lists = str(places.output / "datalists" / f"pretraining-{digest(content)}.json")

@@ -7,6 +7,7 @@ whole or not at all, and a job that has one is never done again.
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Mapping
@@ -64,22 +65,24 @@ def is_finished(job: Job, test: bool) -> bool:
 def perform(job: Job, options: Options, processes: Processes) -> Outcome:
     """Do what is left of a job.
 
-    A run that another process works on is left to it; a store or a pre-training is waited for.
+    A run that another process works on is left to it; a store or a pre-training is waited for. A run is looked at
+    twice, because `experiment status` holds its lock for an instant.
 
     Raises:
         Stopped: when `processes` are stopped.
     """
-    while True:
+    for look in itertools.count(1):
         with locked(job.folder / "lock") as lock:
             if lock is not None:
                 try:
                     return _perform_locked(job, options, processes, lock)
                 except USER_ERRORS as error:
                     return Outcome(job.name, FAILED, f"{user_error(error)}: {job.folder}")
-        if job.kind == RUN:
-            return Outcome(job.name, ELSEWHERE)
+        if job.kind == RUN and look > 1:
+            break
         if processes.stopped.wait(LOCK_SECONDS):
             raise Stopped
+    return Outcome(job.name, ELSEWHERE)
 
 
 def _perform_locked(job: Job, options: Options, processes: Processes, lock: int) -> Outcome:

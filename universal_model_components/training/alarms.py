@@ -33,7 +33,7 @@ class PretrainingAlarm:
 
     The conditions are: a restoration that is not below the best constant for each cube (an oracle, which knows the
     original's mean), a scale classifier that predicts one class, and a discriminator that has predicted one class from
-    the first validation on. Each alarm is given once.
+    the first validation on. Each alarm is given once for as long as its condition lasts.
 
     Args:
         patience: validations in a row; 0 gives no alarms.
@@ -80,7 +80,8 @@ class PretrainingAlarm:
 class ChanceAlarm:
     """Log a classifier's accuracy beside chance after every validation, and say when it stays near chance.
 
-    The alarm is given once, when the accuracy is under twice chance for `patience` validations in a row.
+    The alarm is given when the accuracy has been under twice chance for `patience` validations in a row, and again only
+    after it has recovered.
 
     Args:
         metric: name of the accuracy among the validator's metrics.
