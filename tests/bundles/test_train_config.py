@@ -259,3 +259,6 @@ def test_resume_with_another_recipe_is_refused(bundles, cube_store, tmp_path):
     result = run(bundles, cube_store, tmp_path, *again, configs=("train.json", "modern.json"), check=False)
     assert result.returncode != 0
     assert "was written with" in result.stderr.strip().splitlines()[-1]
+    result = run(bundles, cube_store, tmp_path, *again, "--corruption::decreasing", "0.1", check=False)
+    assert result.returncode != 0
+    assert "was written with corruption={" in result.stderr.strip().splitlines()[-1]
