@@ -84,7 +84,7 @@ def demo(
     data: str | None = None,
     bundle: str = BUNDLE,
     cases: int = 6,
-    epochs: int = 16,
+    epochs: int = 14,
     features: tuple[int, ...] = (8, 16, 32, 64),
     patch_size: tuple[int, ...] = (32, 32, 16),
     seed: int = 0,
