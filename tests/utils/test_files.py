@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from universal_model_components.utils.files import remove_orphans, write_atomically
+from universal_model_components.utils.files import remove_orphans, write_atomically, write_text
 
 
 def test_a_failure_leaves_what_was_there(tmp_path):
@@ -22,6 +22,11 @@ def test_a_failure_leaves_what_was_there(tmp_path):
         write_atomically(file, fail)
     assert file.read_text() == "first"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_text_is_utf_8_on_any_machine(tmp_path):
+    write_text(tmp_path / "folder" / "a.txt", "α\n")
+    assert (tmp_path / "folder" / "a.txt").read_bytes() == b"\xce\xb1\n"
 
 
 def test_orphans_of_dead_processes_go_and_those_of_living_ones_stay(tmp_path):

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..imaging.errors import ScanError
 from ..imaging.geometry import Grid, check_same_grid
-from ..utils.files import write_atomically
+from ..utils.files import write_text
 from ..utils.settings import to_optional
 from .findings import Findings
 from .inspection import inspect_files
@@ -233,4 +233,4 @@ def write_datalist(file: Path, content: Mapping[str, Any]) -> None:
         else:
             lines.append(f"{json.dumps(key)}: {json.dumps(value)}")
     text = "{\n" + ",\n".join(lines) + "\n}\n"
-    write_atomically(file, lambda path: path.write_text(text, encoding="utf-8"))
+    write_text(file, text)

@@ -20,7 +20,7 @@ from ..cubes.store import read_index
 from ..figures import page as html
 from ..figures.histograms import draw_histograms
 from ..imaging.hdf5 import case_file
-from ..utils.files import write_atomically
+from ..utils.files import write_text
 from .table_one import TABLE_ONE
 
 REPORT = "report.html"
@@ -67,7 +67,7 @@ def write_store_report(cube_store: str | Path) -> Path:
     footer = html.paragraph("Made by universal-model-components. For research; not for clinical use.")
     content = html.page("Cubes for pre-training", html.paragraph(_LEAD), sections, footer)
     target = Path(cube_store) / REPORT
-    write_atomically(target, lambda path: path.write_text(content, encoding="utf-8"))
+    write_text(target, content)
     return target
 
 

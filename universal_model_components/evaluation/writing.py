@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..utils.files import write_atomically
+from ..utils.files import write_text
 
 
 def write_evaluation(
@@ -33,5 +33,5 @@ def write_evaluation(
     table.writeheader()
     table.writerows(rows)
     content = json.dumps(summary, indent=2, allow_nan=False) + "\n"
-    write_atomically(folder / "evaluation.csv", lambda path: path.write_text(text.getvalue(), encoding="utf-8"))
-    write_atomically(folder / "evaluation.json", lambda path: path.write_text(content, encoding="utf-8"))
+    write_text(folder / "evaluation.csv", text.getvalue())
+    write_text(folder / "evaluation.json", content)

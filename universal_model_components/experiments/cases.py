@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..utils.files import write_atomically
+from ..utils.files import write_json
 
 SPLITS = ("training", "validation", "test")
 HELD_OUT = ("validation", "test")
@@ -215,8 +215,7 @@ def write_once(file: Path, content: Mapping[str, Any]) -> None:
         ValueError: when it differs.
     """
     if not file.is_file():
-        text = json.dumps(content, indent=1) + "\n"
-        write_atomically(file, lambda path: path.write_text(text, encoding="utf-8"))
+        write_json(file, content)
     elif json.loads(file.read_text(encoding="utf-8")) != content:
         raise ValueError(f"{file}: the scans or the split changed since the first run: give another --output")
 

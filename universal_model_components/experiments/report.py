@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..figures import page as html
-from ..utils.files import write_atomically
+from ..utils.files import write_text
 from . import sections, trends
 from .blocks import Chart, Section, Table
 from .comparisons import Comparison, compare_all, compare_over_tasks
@@ -56,12 +56,14 @@ def write_report(output_dir: str | Path, repeats: int = REPEATS) -> Path:
     folder = Path(output_dir) / "report"
     title = str(results.grid.get("title") or results.grid["name"])
     for chart in (block for part in parts for block in part.blocks if isinstance(block, Chart)):
-        _write(folder / f"{chart.name}.svg", chart.to_file())
-    _write(folder / "report.md", "\n\n".join([f"# {title}", *(part.to_markdown() for part in parts), _FOOTER]) + "\n")
-    _write(folder / "results.csv", _table(_result_rows(results)))
-    _write(folder / "comparisons.csv", _table(_comparison_rows([*comparisons, *pooled])))
+        write_text(folder / f"{chart.name}.svg", chart.to_file())
+    write_text(
+        folder / "report.md", "\n\n".join([f"# {title}", *(part.to_markdown() for part in parts), _FOOTER]) + "\n"
+    )
+    write_text(folder / "results.csv", _table(_result_rows(results)))
+    write_text(folder / "comparisons.csv", _table(_comparison_rows([*comparisons, *pooled])))
     lead, footer = html.paragraph(html.text(_lead(results))), html.paragraph(_FOOTER)
-    _write(folder / "index.html", html.page(title, lead, [part.to_html() for part in parts], footer))
+    write_text(folder / "index.html", html.page(title, lead, [part.to_html() for part in parts], footer))
     return folder / "index.html"
 
 
@@ -126,7 +128,3 @@ def _table(rows: Iterable[Mapping[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(content)
     return stream.getvalue()
-
-
-def _write(file: Path, text: str) -> None:
-    write_atomically(file, lambda path: path.write_text(text, encoding="utf-8"))

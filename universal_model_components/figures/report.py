@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..utils.files import write_atomically
+from ..utils.files import write_text
 from . import page as html
 from . import sections as part
 from .probe_section import probes
@@ -70,7 +70,7 @@ def write_report(
         sections = [section for section in sections if section[0] != "scans"]
     footer = html.paragraph("Made by universal-model-components. For research; not for clinical use.")
     content = html.page(title, lead, sections, footer)
-    write_atomically(Path(file), lambda path: path.write_text(content, encoding="utf-8"))
+    write_text(Path(file), content)
     return Path(file)
 
 

@@ -15,7 +15,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 from ..tasks.candidates import COLUMNS
-from ..utils.files import write_atomically
+from ..utils.files import write_text
 
 
 class SavePredictionsd(MapTransform):
@@ -57,5 +57,5 @@ class SavePredictionsd(MapTransform):
             rows = [[name, *where, score] for where, score in zip(positions, scores, strict=True)]
             csv.writer(text, lineterminator="\n").writerows(rows)
             self.parts.append(text.getvalue())
-        write_atomically(self.file, lambda path: path.write_text("".join(self.parts)))
+        write_text(self.file, "".join(self.parts))
         return result

@@ -27,7 +27,7 @@ from monai.transforms import MapTransform
 from scipy import ndimage
 from torch import Tensor
 
-from ..utils.files import write_atomically
+from ..utils.files import write_text
 from ..utils.settings import to_optional
 
 logger = logging.getLogger(__name__)
@@ -183,4 +183,4 @@ class LabelNoiseReport:
         )
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([("case", "radius_mm", "iou"), *rows])
-        write_atomically(self.file, lambda path: path.write_text(text.getvalue()))
+        write_text(self.file, text.getvalue())

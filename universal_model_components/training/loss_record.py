@@ -14,7 +14,7 @@ import ignite.distributed as idist
 import torch
 from ignite.engine import Events
 
-from ..utils.files import write_atomically
+from ..utils.files import write_text
 
 
 def loss_values(output: Any) -> dict[str, float]:
@@ -96,4 +96,4 @@ class LossRecorder:
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
-        write_atomically(self.file, lambda path: path.write_text(text.getvalue()))
+        write_text(self.file, text.getvalue())

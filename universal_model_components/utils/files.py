@@ -55,11 +55,19 @@ def write_atomically(file: Path, write: Callable[[Path], Any]) -> None:
         beside.unlink(missing_ok=True)
 
 
+def write_text(file: Path, text: str) -> None:
+    """Write text as UTF-8, atomically.
+
+    Raises:
+        OSError: as `write_atomically`.
+    """
+    write_atomically(file, lambda path: path.write_text(text, encoding="utf-8"))
+
+
 def write_json(file: Path, content: Mapping[str, Any]) -> None:
     """Write a mapping as readable JSON, atomically.
 
     Raises:
         OSError: as `write_atomically`.
     """
-    text = json.dumps(content, indent=2, sort_keys=True) + "\n"
-    write_atomically(file, lambda path: path.write_text(text, encoding="utf-8"))
+    write_text(file, json.dumps(content, indent=2, sort_keys=True) + "\n")
