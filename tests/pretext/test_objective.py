@@ -8,8 +8,9 @@ import torch
 from torch.utils.data import DataLoader
 from trainers import WIDTH, TensorCubes
 
+from universal_model_components.method.genesis import cubes_and_seeds
 from universal_model_components.method.trainer import PretrainingTrainer, parameter_groups
-from universal_model_components.pretext.objective import PretextObjective, cubes_and_seeds
+from universal_model_components.pretext.objective import PretextObjective
 from universal_model_components.pretext.rotation import RotationModel, RotationTask
 
 

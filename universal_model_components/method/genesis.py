@@ -38,6 +38,27 @@ def draw_seeds(count: int, generator: torch.Generator | None = None) -> Tensor:
     return torch.randint(2**63 - 1, (count,), generator=generator)
 
 
+def cubes_and_seeds(
+    batch: Mapping[str, Any],
+    device: torch.device | str | None = None,
+    non_blocking: bool = False,
+    generator: torch.Generator | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, Tensor]:
+    """Return a batch's cubes on the device, and their seeds on the CPU, which are drawn when the batch has none.
+
+    Args:
+        batch: of the cube store: "image" (B, C, H, W, D) and, where present, "seed" (B,).
+        device: of the cubes.
+        non_blocking: copy to the device without waiting (from pinned memory).
+        generator: source of the seeds, see `draw_seeds`.
+        kwargs: passed on to `Tensor.to` for the cubes.
+    """
+    cubes = batch["image"].to(device=device, non_blocking=non_blocking, **kwargs).as_subclass(Tensor)
+    seeds = torch.as_tensor(batch["seed"]) if "seed" in batch else draw_seeds(len(cubes), generator)
+    return cubes, seeds.cpu()
+
+
 class GenesisCorruption:
     """The paper's τ on a batch: flip, then local shuffling, then a non-linear map, then painting; then masking, if any.
 
@@ -167,8 +188,7 @@ class GenesisCorruption:
             The corrupted cubes, and {"restoration": the target, "changed": where the two differ or a block is masked
             (bool), "modality": …, "scale": …} with the labels present.
         """
-        cubes = batch["image"].to(device=device, non_blocking=non_blocking, **kwargs)
-        seeds = torch.as_tensor(batch["seed"]) if "seed" in batch else draw_seeds(len(cubes), self.generator)
+        cubes, seeds = cubes_and_seeds(batch, device, non_blocking, self.generator, **kwargs)
         corrupted, target = self(cubes, seeds)
         changed = corrupted != target
         if self.mask > 0:  # background that is masked is 0 already

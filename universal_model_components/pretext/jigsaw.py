@@ -8,8 +8,7 @@ not continue from patch to patch: 39 of 42 voxels in a cube of 128³, the same s
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +17,8 @@ from torch.nn import functional
 from ..method.corruptions import check_cubes, move
 from ..method.counter_rng import uniform
 from ..method.unet import FEATURES, Encoder
-from .objective import cubes_and_seeds
 from .permutations import draw_permutations
+from .task import PretextTask
 
 GRID = 3  # cells along each axis
 PIECES = GRID**3
@@ -148,7 +147,7 @@ def fit_to_poolings(image: Tensor, divisor: int) -> Tensor:
     return image if sides == list(image.shape[2:]) else functional.interpolate(image, sides, mode="trilinear")
 
 
-class JigsawTask:
+class JigsawTask(PretextTask):
     """The task on a batch: a cube's order and places are a function of its seed, and of the network's permutations.
 
     Args:
@@ -160,33 +159,10 @@ class JigsawTask:
     def __init__(self, network: JigsawModel) -> None:
         self.network, self.num_classes = network, len(network.permutations)
 
-    @torch.no_grad()
-    def prepare_batch(
-        self,
-        batch: Mapping[str, Any],
-        device: torch.device | str | None = None,
-        non_blocking: bool = False,
-        **kwargs: Any,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cut and shuffle a batch of the cube store: what MONAI's engines accept as `prepare_batch`.
-
-        Args:
-            batch: "image" (B, C, H, W, D) and, where present, "seed" (B,).
-            device: where to cut and train.
-            non_blocking: copy to the device without waiting (from pinned memory).
-            kwargs: passed on to `Tensor.to` for the image.
-
-        Returns:
-            The patches (B, 27, C, h, w, d) in shuffled order, and {"jigsaw": classes (B,)}.
-
-        Raises:
-            ValueError: as `patch_shape`.
-        """
-        cubes, seeds = cubes_and_seeds(batch, device, non_blocking, **kwargs)
+    def apply(self, cubes: Tensor, seeds: Tensor) -> tuple[Tensor, Tensor]:
+        """Cut and shuffle patches, (B, 27, C, h, w, d) in shuffled order; ValueError as `patch_shape`."""
         shape = cubes.shape[2:]
-        labels, places = (
-            move(drawn, cubes.device) for drawn in (draw_labels(seeds, self.num_classes), draw_places(seeds, shape))
-        )
-        order = self.network.permutations.to(cubes.device)[labels]
+        labels, places = draw_labels(seeds, self.num_classes), move(draw_places(seeds, shape), cubes.device)
+        order = self.network.permutations.to(cubes.device)[move(labels, cubes.device)]
         shuffled = places.gather(1, order[:, :, None].expand_as(places))
-        return cut_patches(cubes, shuffled, patch_shape(shape)), {"jigsaw": labels}
+        return cut_patches(cubes, shuffled, patch_shape(shape)), labels

@@ -6,8 +6,7 @@ The classes are the identity, and 90, 180 and 270° about each of the three axes
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,7 @@ from ..method.corruptions import check_cubes, move
 from ..method.counter_rng import uniform
 from ..method.heads import PooledClassifier
 from ..method.unet import FEATURES, Encoder
-from .objective import cubes_and_seeds
+from .task import PretextTask
 
 PLANES = ((3, 4), (4, 2), (2, 3))  # dimensions of a batch that a rotation about the first, second, third axis turns
 TURNS = 3  # by 90, 180 and 270°
@@ -59,7 +58,7 @@ def rotate(cubes: Tensor, labels: Tensor) -> Tensor:
     return rotated
 
 
-class RotationTask:
+class RotationTask(PretextTask):
     """The task on a batch: a cube's rotation is a function of its seed alone, the same in any batch and on any device.
 
     Example:
@@ -68,31 +67,10 @@ class RotationTask:
 
     name, num_classes = "rotation", CLASSES
 
-    @torch.no_grad()
-    def prepare_batch(
-        self,
-        batch: Mapping[str, Any],
-        device: torch.device | str | None = None,
-        non_blocking: bool = False,
-        **kwargs: Any,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Rotate a batch of the cube store: what MONAI's engines accept as `prepare_batch`.
-
-        Args:
-            batch: "image" (B, C, S, S, S) and, where present, "seed" (B,).
-            device: where to rotate and train.
-            non_blocking: copy to the device without waiting (from pinned memory).
-            kwargs: passed on to `Tensor.to` for the image.
-
-        Returns:
-            The rotated cubes, and {"rotation": classes (B,)}.
-
-        Raises:
-            ValueError: as `rotate`.
-        """
-        cubes, seeds = cubes_and_seeds(batch, device, non_blocking, **kwargs)
+    def apply(self, cubes: Tensor, seeds: Tensor) -> tuple[Tensor, Tensor]:
+        """Rotate cubes with equal sides; ValueError as `rotate`."""
         labels = draw_rotations(seeds)
-        return rotate(cubes, labels), {"rotation": move(labels, cubes.device)}
+        return rotate(cubes, labels), labels
 
 
 class RotationModel(nn.Module):
