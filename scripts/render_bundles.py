@@ -60,7 +60,18 @@ USER_KEYS = (  # the order of the keys that users set, in every config: they com
     *("rank", "world_size"),
 )
 LAST = (  # after whatever an overlay adds
-    *("train", "early_stop", "alarm", "validation_alarm", "probe", "recorder", "provenance", "best_model", "validate"),
+    *(
+        "train",
+        "early_stop",
+        "alarm",
+        "validation_alarm",
+        "probe",
+        "probe_stop",
+        "recorder",
+        "provenance",
+        "best_model",
+        "validate",
+    ),
     *("initialize", "run", "finalize"),
 )
 

@@ -110,3 +110,18 @@ def write_list(folder, name, modality, count=3, **changes):
     file = folder / f"{name}.json"
     file.write_text(json.dumps({**content, **changes}))
     return str(file)
+
+
+def write_labeled_scans(folder: Path) -> Path:
+    """Write four scans whose mask shows, two to train on and two held out, and return their datalist."""
+    random = np.random.default_rng(0)
+    lists: dict[str, list] = {"training": [], "validation": []}
+    for number in range(4):
+        mask = np.zeros((20, 18, 16), np.uint8)
+        mask[4:12, 5:11, 3:9] = 1
+        entry = {"image": f"image_{number}.nii.gz", "label": f"label_{number}.nii.gz"}
+        write_scan(folder / entry["image"], (random.random(mask.shape) + mask).astype(np.float32), 1.0)
+        write_scan(folder / entry["label"], mask, 1.0)
+        lists["training" if number < 2 else "validation"].append(entry)
+    (folder / "datalist.json").write_text(json.dumps(lists))
+    return folder / "datalist.json"

@@ -12,12 +12,11 @@ import subprocess
 import sys
 import time
 
-import nibabel as nib
-import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 from safetensors import safe_open
+from scan_files import write_labeled_scans
 
 from universal_model_components.method.models import UniversalModel
 from universal_model_components.weights.provenance import tensors_sha256
@@ -112,22 +111,6 @@ def check_provenance(folder, cube_store, rows):
     assert provenance["metrics"]["val_restoration"] == pytest.approx(best["val_restoration"])
 
 
-def labeled_scans(folder):
-    """A datalist of two training and two validation scans with masks, as the live probe reads it."""
-    folder.mkdir()
-    random = np.random.default_rng(0)
-    lists: dict[str, list] = {"training": [], "validation": []}
-    for number in range(4):
-        mask = np.zeros((20, 18, 16), np.uint8)
-        mask[4:12, 5:11, 3:9] = 1
-        for name, voxels in (("image", random.random(mask.shape) + mask), ("label", mask)):
-            nib.save(nib.Nifti1Image(voxels.astype(np.float32), np.eye(4)), folder / f"{name}_{number}.nii.gz")
-        entry = {"image": f"image_{number}.nii.gz", "label": f"label_{number}.nii.gz"}
-        lists["training" if number < 2 else "validation"].append(entry)
-    (folder / "datalist.json").write_text(json.dumps(lists))
-    return {"datalist": str(folder / "datalist.json"), "dataset_dir": str(folder), "modality": "mri"}
-
-
 def test_validations_say_what_is_to_beat_and_name_what_does_not_learn(bundles, cube_store, tmp_path):
     still = ["--learning_rate", "{'unet': 0.0, 'scale_classifier': 0.0, 'discriminator': 1.0e-9}"]
     result = run(bundles, cube_store, tmp_path, "--epochs", "2", "--alarm_patience", "2", *still)
@@ -156,7 +139,9 @@ def test_a_run_killed_twice_ends_like_one_never_killed(bundles, cube_store, tmp_
     options += ["--warmup_steps", "9", "--num_workers", "1", "--val_interval", "2", "--plateau::patience", "0"]
     options += ["--corruption::mask", "0.6", "--corruption::mask_side", "4", "--unchanged_weight", "0.1"]
     options += ["--reversal", "0.1", "--probe_interval", "2", "--probe_patience", "9"]
-    options += ["--probe_data", str(labeled_scans(tmp_path / "labeled"))]
+    labeled = write_labeled_scans(tmp_path / "labeled")
+    probed = {"datalist": str(labeled), "dataset_dir": str(labeled.parent), "modality": "mri"}
+    options += ["--probe_data", str(probed)]
     run(bundles, cube_store, tmp_path / "whole", *options)
     killed = tmp_path / "killed"
     checkpoint = killed / "models" / "checkpoint.pt"

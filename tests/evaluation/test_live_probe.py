@@ -3,18 +3,17 @@
 
 from __future__ import annotations
 
-import json
 from types import SimpleNamespace
 
-import nibabel as nib
-import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine, Events
+from scan_files import write_labeled_scans
 from torch import nn
 
 from universal_model_components.evaluation.live_probe import FeatureProbe, read_out, untrained, voxel_features
 from universal_model_components.method.unet import Encoder
+from universal_model_components.training.handlers import EarlyStop
 
 WIDTH = [4, 8, 16, 32]
 RECIPE = {
@@ -72,21 +71,10 @@ def test_untrained_encoders_are_new_by_seed_and_leave_random_numbers_alone():
 
 @pytest.fixture
 def datalist(tmp_path):
-    random = np.random.default_rng(0)
-    lists: dict[str, list] = {"training": [], "validation": []}
-    for number in range(4):
-        mask = np.zeros((20, 18, 14), np.uint8)
-        mask[4:12, 5:11, 3:9] = 1
-        image = (random.random(mask.shape) + mask).astype(np.float32)
-        for name, voxels in (("image", image), ("label", mask)):
-            nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / f"{name}_{number}.nii.gz")
-        entry = {"image": f"image_{number}.nii.gz", "label": f"label_{number}.nii.gz"}
-        lists["training" if number < 2 else "validation"].append(entry)
-    (tmp_path / "datalist.json").write_text(json.dumps(lists))
-    return tmp_path / "datalist.json"
+    return write_labeled_scans(tmp_path)
 
 
-def run(folder, epochs=3, **settings):
+def run(folder, epochs=3, patience=0, **settings):
     torch.manual_seed(0)
     network = nn.Module()
     network.encoder = Encoder(1, WIDTH)
@@ -94,12 +82,14 @@ def run(folder, epochs=3, **settings):
     settings = {"interval": 1, "datalist": str(folder), "dataset_dir": str(folder.parent), **settings}
     probe = FeatureProbe(network, RECIPE, **settings)
     probe.attach(engine)
+    stop = EarlyStop(None, "probe_auc", patience, settings["interval"], higher_is_better=True)
+    stop.attach(engine)
     seen = []
     engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: seen.append(dict(engine.state.metrics)))
     state = {name: value.clone() for name, value in network.state_dict().items()}
     engine.run([0], epochs)
     assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
-    return seen, probe
+    return seen, stop
 
 
 def test_the_trainer_s_metrics_have_both_figures_every_interval(datalist):
@@ -120,10 +110,10 @@ def test_it_is_off_by_default_and_needs_scans_when_on(datalist):
 
 
 def test_training_stops_when_the_features_get_no_better(datalist):
-    seen, probe = run(datalist, epochs=6, patience=2)  # nothing is trained, so nothing gets better
+    seen, stop = run(datalist, epochs=6, patience=2)  # nothing is trained, so nothing gets better
     assert len(seen) == 3
-    again = FeatureProbe(probe.network, RECIPE, 1, str(datalist), str(datalist.parent), patience=2)
+    again = EarlyStop(None, "probe_auc", patience=2, higher_is_better=True)
     engine = Engine(lambda engine, batch: None)
     again.attach(engine)
-    again.load_state_dict(probe.state_dict())
+    again.load_state_dict(stop.state_dict())
     assert engine.should_terminate

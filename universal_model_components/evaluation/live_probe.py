@@ -16,7 +16,6 @@ import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.engine import Events
-from ignite.handlers import EarlyStopping
 from monai.transforms import Compose, RandCropByPosNegLabeld, SpatialPadd
 from torch import Tensor, nn
 from torch.nn import functional
@@ -107,7 +106,6 @@ class FeatureProbe:
         datalist: JSON with "training" and "validation" lists of images and masks; some five scans each are enough.
         dataset_dir: folder that its paths are relative to.
         modality: of these scans.
-        patience: read-outs without a new best before pre-training stops; 0 never stops it.
         seed: of the patches and of the untrained encoder.
         writer: TensorBoard's, or None.
 
@@ -123,37 +121,22 @@ class FeatureProbe:
         datalist: str | None = None,
         dataset_dir: str | None = None,
         modality: str = "mri",
-        patience: int = 0,
         seed: int = 0,
         writer: Any = None,
     ) -> None:
-        self.network, self.recipe, self.interval, self.patience = network, recipe, int(interval), int(patience)
+        self.network, self.recipe, self.interval = network, recipe, int(interval)
         self.datalist, self.dataset_dir, self.modality = to_optional(datalist), to_optional(dataset_dir), modality
         self.seed, self.writer = int(seed), writer
         self.patches: dict[str, list[Any]] = {}
         self.reference = 0.0
-        self.stop: EarlyStopping | None = None
 
     def attach(self, engine: Any) -> None:
         """Read the features out at the end of the epochs of `engine`, a trainer."""
         if self.interval <= 0:
             return
-        if self.patience > 0:
-            self.stop = EarlyStopping(self.patience, lambda trainer: trainer.state.metrics["probe_auc"], engine)
         engine.add_event_handler(Events.STARTED, self._read)
         engine.add_event_handler(Events.EPOCH_STARTED, self._forget)
         engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the counter and the best read-out, nothing when the probe cannot stop the training."""
-        return {} if self.stop is None else dict(self.stop.state_dict())
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resume from `state_dict`'s result; a run that had been stopped stays stopped."""
-        if self.stop is not None and state:
-            self.stop.load_state_dict(state)
-            if self.stop.counter >= self.patience:
-                self.stop.trainer.terminate()
 
     def __call__(self, engine: Any) -> None:
         """Read out the features as they are now."""
@@ -173,8 +156,6 @@ class FeatureProbe:
         engine.state.metrics |= {"probe_auc": value, "probe_auc_untrained": self.reference}
         if self.writer is not None:
             self.writer.add_scalars("probe", {"auc": value, "untrained": self.reference}, engine.state.iteration)
-        if self.stop is not None:
-            self.stop(engine)
 
     def _forget(self, engine: Any) -> None:
         """Remove the last read-out from the metrics: an epoch without one has no value, resumed or not."""

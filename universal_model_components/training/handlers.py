@@ -99,13 +99,13 @@ class TrainingAlarm:
 
 
 class EarlyStop:
-    """Ignite's early stopping on one of the validator's metrics; attach it to the trainer.
+    """Ignite's early stopping on one metric; attach it to the trainer, after what computes the metric.
 
     Args:
-        validator: the engine with the metric.
+        validator: the engine with the metric; None is the trainer itself.
         metric: its name.
-        patience: validations without a new best; 0 is off.
-        interval: epochs between validations.
+        patience: values without a new best; 0 is off.
+        interval: epochs between values; 0 is off.
         higher_is_better: of the metric; False for a loss.
     """
 
@@ -117,13 +117,14 @@ class EarlyStop:
         self.handler: EarlyStopping | None = None
 
     def attach(self, engine: Any) -> None:
-        """Stop `engine` when the metric has not improved for `patience` validations."""
-        if self.patience > 0:
+        """Stop `engine` when the metric has not improved for `patience` values."""
+        if self.patience > 0 and self.interval > 0:
             self.handler = EarlyStopping(self.patience, self._score, engine)
             engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self.handler)
 
     def _score(self, engine: Any) -> float:
-        return self.sign * float(self.validator.state.metrics[self.metric])
+        metrics = (engine if self.validator is None else self.validator).state.metrics
+        return self.sign * float(metrics[self.metric])
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counter and the best score, or an empty dict when off."""
