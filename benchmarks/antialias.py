@@ -45,7 +45,7 @@ def chest(scan: Path | None) -> Tensor:
         if scan is None:
             draw_thorax_ct(3, (224, 224, 96)).nifti().to_filename(file)
         volume = load_scan(file, (-1000, 1000), "range").volume
-    crop = crop_shape(volume.shape, 0)
+    crop = crop_shape(volume.shape, 1 / 2)
     place = [(side - part) // 2 for side, part in zip(volume.shape, crop, strict=True)]
     place[0] //= 2  # one lung rather than the spine between both
     return volume[tuple(slice(a, a + n) for a, n in zip(place, crop, strict=True))]

@@ -65,8 +65,8 @@ def monai_pipeline(file: Path, target: Path, recipe: Recipe) -> int:
     )
     volume = read({"image": str(file)})
     cubes = []
-    for scale, name in enumerate(SCALES):
-        side = crop_shape(volume["image"].shape[1:], scale)
+    for name in SCALES:
+        side = crop_shape(volume["image"].shape[1:], recipe.crop_fractions[name])
         cut = Compose([RandSpatialCropd("image", side, random_size=False), Resized("image", recipe.patch_size)])
         cubes += [cut(volume)["image"].numpy() for _ in range(recipe.cubes_per_volume[name])]
     np.save(target, np.stack(cubes))

@@ -37,11 +37,18 @@ def volume(generator) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("shape", "scale", "expected"),
-    [((100, 80, 60), 0, (50, 40, 30)), ((100, 80, 60), 1, (25, 20, 15)), ((100, 80, 60), 2, (12, 10, 8))],
+    ("shape", "fraction", "expected"),
+    [((100, 80, 60), 1 / 2, (50, 40, 30)), ((100, 80, 60), 1 / 4, (25, 20, 15)), ((100, 80, 60), 1 / 8, (12, 10, 8))],
 )
-def test_crops_are_a_half_a_quarter_and_an_eighth(shape, scale, expected):
-    assert crop_shape(shape, scale) == expected
+def test_crops_are_a_fraction_of_each_side(shape, fraction, expected):
+    assert crop_shape(shape, fraction) == expected
+
+
+def test_crops_are_a_half_a_quarter_and_an_eighth_unless_told_otherwise(volume):
+    assert list(Recipe().crop_fractions.values()) == [1 / 2, 1 / 4, 1 / 8]
+    wide = small(crop_fractions={"large": 0.8, "medium": 0.4, "small": 0.2})
+    boxes = cut_cubes(volume, SPACING, wide, "case").boxes
+    assert (boxes[:, 1] - boxes[:, 0]).astype(int).tolist() == 3 * [[32, 29, 26]] + 3 * [[16, 14, 13]] + 6 * [[8, 7, 6]]
 
 
 @pytest.mark.parametrize(

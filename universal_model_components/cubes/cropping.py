@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Multi-scale sub-volumes of a normalized scan (paper III-C, Fig. 2, Table I).
 
-Crops of three scales, about 1/2, 1/4 and 1/8 of each side, are drawn at random positions and resized to one shape. The
-position of a crop depends only on the recipe's seed, the case id and the scale: not on order, workers or other cases.
+Crops of three scales, by default 1/2, 1/4 and 1/8 of each side, are drawn at random positions and resized to one
+shape. The position of a crop depends only on the recipe's seed, the case id and the scale: not on order, workers or
+other cases.
 """
 
 from __future__ import annotations
@@ -17,8 +18,6 @@ from torch import Tensor
 from ..imaging.hdf5 import quantize
 from ..imaging.resampling import resize
 from .recipe import SCALES, Recipe
-
-FRACTIONS = (1 / 2, 1 / 4, 1 / 8)  # of each side of the volume
 
 
 @dataclass(frozen=True)
@@ -41,9 +40,9 @@ class Cubes:
     mostly_background: int
 
 
-def crop_shape(shape: Sequence[int], scale: int) -> tuple[int, ...]:
-    """Return the sides in voxels of a crop of that scale: the fraction of each side of the volume, rounded."""
-    return tuple(max(1, round(side * FRACTIONS[scale])) for side in shape)
+def crop_shape(shape: Sequence[int], fraction: float) -> tuple[int, ...]:
+    """Return the sides in voxels of a crop: the fraction of each side of the volume, rounded."""
+    return tuple(max(1, round(side * fraction)) for side in shape)
 
 
 def scale_counts(shape: Sequence[int], spacing: Sequence[float], recipe: Recipe, name: str = "") -> list[int]:
@@ -55,7 +54,7 @@ def scale_counts(shape: Sequence[int], spacing: Sequence[float], recipe: Recipe,
         recipe: of the store.
         name: of the volume's data set.
     """
-    crops = [crop_shape(shape, scale) for scale in range(len(SCALES))]
+    crops = [crop_shape(shape, recipe.crop_fractions[scale]) for scale in SCALES]
     shortest = [min(n * side for n, side in zip(crop, spacing, strict=True)) for crop in crops]
     return [
         count if side >= recipe.minimum_crop else 0 for count, side in zip(recipe.cubes_of(name), shortest, strict=True)
@@ -153,7 +152,7 @@ def cut_cubes(volume: Tensor, spacing: Sequence[float], recipe: Recipe, case: st
     for scale, count in enumerate(counts):
         if not count:
             continue
-        crop = crop_shape(volume.shape, scale)
+        crop = crop_shape(volume.shape, recipe.crop_fractions[SCALES[scale]])
         tries = recipe.air_tries if recipe.air_share else 1
         corners = draw_corners(volume.shape, crop, count, tries, case_generator(recipe.seed, case, scale))
         if recipe.air_share:

@@ -30,6 +30,7 @@ class Recipe:
         intensity_scale: by modality, "range" (divide by the window) or "volume" (by own minimum and maximum).
         foreground_crop: by modality, whether to crop to the body first.
         minimum_crop: mm; a scale whose crop has a shorter side is skipped for that scan.
+        crop_fractions: by scale, sides of a crop as a fraction of the volume's (paper: 1/2, 1/4, 1/8).
         cubes_per_volume: by scale, how many crops of one volume.
         set_factor: by set, a multiplier of these numbers (Table I: 2 for LiTS2017 and MSD heart).
         air_threshold: a voxel below this, in [0, 1], is air.
@@ -50,6 +51,9 @@ class Recipe:
     intensity_scale: Mapping[str, str] = field(default_factory=lambda: {"ct": "range", "mri": "volume"})
     foreground_crop: Mapping[str, bool] = field(default_factory=lambda: {"ct": False, "mri": True})
     minimum_crop: float = 8.0
+    crop_fractions: Mapping[str, float] = field(
+        default_factory=lambda: {"large": 1 / 2, "medium": 1 / 4, "small": 1 / 8}
+    )
     cubes_per_volume: Mapping[str, int] = field(default_factory=lambda: {"large": 16, "medium": 16, "small": 32})
     set_factor: Mapping[str, int] = field(default_factory=lambda: {"lits2017": 2, "msd_heart": 2})
     air_threshold: float = 0.05
@@ -72,6 +76,7 @@ class Recipe:
         for name, scale in self.intensity_scale.items():
             if scale not in ("range", "volume"):
                 raise ValueError(f"intensity_scale: {scale!r} of {name!r} is neither 'range' nor 'volume'")
+        self._check_fractions()
         counts = self.cubes_per_volume
         whole = isinstance(counts, Mapping) and all(_is_number(n, True) and n >= 0 for n in counts.values())
         if not whole or set(counts) != set(SCALES):
@@ -85,6 +90,12 @@ class Recipe:
             raise ValueError(f"air_share: {self.air_share!r} is not within 0 and 1")
         if self.air_tries < 1:
             raise ValueError(f"air_tries: {self.air_tries!r} is less than 1")
+
+    def _check_fractions(self) -> None:
+        given = self.crop_fractions
+        numbers = isinstance(given, Mapping) and set(given) == set(SCALES) and all(map(_is_number, given.values()))
+        if not numbers or not 1 >= given["large"] > given["medium"] > given["small"] > 0:
+            raise ValueError(f"crop_fractions: {given!r} does not give {list(SCALES)} falling fractions within 0 and 1")
 
     def cubes_of(self, name: str) -> list[int]:
         """Return the number of crops of each of `SCALES` for a volume of the set of that name."""
