@@ -5,6 +5,8 @@
 #   make test-zoo             the Model Zoo's checks of every bundle, its linters too
 #   make test-label, test-deploy, test-fl           the bundles in the real MONAI Label, MONAI Deploy and NVFLARE, each in an
 #                             environment of its own below .environments (gigabytes); what cannot be installed is skipped by name
+#   make weights DATA=folder [OUT=weights]   pre-train the released weights anew (hours), and put them into their bundle
+#   make test-weights         with UNIVERSAL_MODEL_DATA=folder: the first steps of the same pre-training against the committed losses
 #   make bundles              render the task bundles from scripts/bundle_parts/
 #   make package BASE_URL=…   dist/: wheel, zipped bundles, weights, hashes, index page; for any web server
 PYTHON ?= python3
@@ -12,15 +14,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 THREADS ?= 1
+OUT ?= weights
 
-.PHONY: demo test test-zoo test-label test-deploy test-fl lint format bench bundles package clean
+.PHONY: demo test test-zoo test-weights test-label test-deploy test-fl lint format bench bundles weights package clean
 demo: $(READY)
 	$(BIN)/python -m universal_model_components demo --output demo $(if $(DATA),--data "$(DATA)") $(if $(EPOCHS),--epochs $(EPOCHS))
 
 test: $(READY)
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -n auto --dist worksteal tests
 
-test-zoo test-label test-deploy: test-%: $(READY)
+test-zoo test-weights test-label test-deploy: test-%: $(READY)
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -rs tests/integration/check_$*.py
 
 test-fl: $(READY)
@@ -37,6 +40,12 @@ format: $(READY)
 
 bundles: $(READY)
 	$(BIN)/python scripts/render_bundles.py
+
+weights: $(READY)
+	$(if $(DATA),,$(error give the folder of the scans: make weights DATA=folder))
+	$(BIN)/python -m universal_model_components experiment run open --output "$(OUT)" --data "$(DATA)" \
+		--only "kind=pretraining,system=universal"
+	$(BIN)/python scripts/release_weights.py "$(OUT)"
 
 package: bundles
 	$(if $(BASE_URL),,$(error give the address where dist/ will be served: make package BASE_URL=https://host/path))

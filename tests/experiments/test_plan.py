@@ -101,6 +101,10 @@ def test_filters(tmp_path):
     assert choose(jobs, read_filter(None)) == jobs
     before = next(job for job in jobs if job.kind == "pretraining")
     assert [job.kind for job in choose(jobs, read_filter(f"run={before.name}"))] == ["store", "pretraining"]
+    assert [job.kind for job in choose(jobs, read_filter("kind=pretraining,system=universal"))] == [
+        "store",
+        "pretraining",
+    ]
     for wrong in ("sytem=a", "seed"):
         with pytest.raises(ValueError, match=r"only: .*KEY=VALUE"):
             read_filter(wrong)

@@ -40,7 +40,8 @@ def run(
         output: folder of the experiment.
         data: folder that the grid's paths are relative to.
         bundles: folder of the bundles.
-        only: runs to do, such as "task=hippocampus,seed=0|1"; keys run, task, system, seed, labels, label_noise.
+        only: runs to do, such as "task=hippocampus,seed=0|1"; keys run, kind (pretraining), task, system,
+            seed, labels, label_noise.
         test: also evaluate on the test cases, finished runs too. Choose everything on the validation cases first.
         jobs: runs at a time on this machine.
         scheduler: address of a Dask scheduler to run on instead.

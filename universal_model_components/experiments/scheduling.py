@@ -15,7 +15,7 @@ from .plan import FOLDERS, RUN, Job
 from .processes import Processes
 from .runs import BLOCKED, FAILED, Options, Outcome, is_finished, perform
 
-FILTERS = ("run", "task", "system", "seed", "labels", "label_noise")
+FILTERS = ("run", "kind", "task", "system", "seed", "labels", "label_noise")
 
 
 def read_filter(only: str | None) -> dict[str, set[str]]:
@@ -39,14 +39,16 @@ def read_filter(only: str | None) -> dict[str, set[str]]:
 def choose(jobs: Sequence[Job], wanted: Mapping[str, Collection[str]]) -> list[Job]:
     """Return the runs that pass a filter, and the jobs that they need, in their order.
 
+    Pre-trainings pass only where the filter has "run" or "kind".
+
     Raises:
         ValueError: when nothing passes.
     """
     chosen = {
         job.name
         for job in jobs
-        if (job.kind == RUN or "run" in wanted)
-        and all(str(job.facts.get(key)) in values for key, values in wanted.items())
+        if (job.kind == RUN or wanted.keys() & {"run", "kind"})
+        and all(str({"kind": job.kind, **job.facts}.get(key)) in values for key, values in wanted.items())
     }
     if not chosen:
         raise ValueError(f"only: no run has { ({key: sorted(values) for key, values in wanted.items()}) }")
