@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The released weights' pre-training, begun anew: its first steps have the losses that were committed with the weights."""
+"""The released weights' pre-training, begun anew: its first steps have the losses committed with the weights."""
 
 from __future__ import annotations
 
