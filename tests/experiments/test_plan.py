@@ -11,7 +11,8 @@ from miniature import PRETRAINING, write_miniature
 
 from universal_model_components.experiments.cases import read_datalist
 from universal_model_components.experiments.grid import read_grid
-from universal_model_components.experiments.plan import Places, Step, describe, make_jobs
+from universal_model_components.experiments.jobs import Places, Step
+from universal_model_components.experiments.plan import describe, make_jobs
 from universal_model_components.experiments.runs import is_finished
 from universal_model_components.experiments.scheduling import choose, read_filter, slurm_script, unfinished
 
@@ -77,6 +78,26 @@ def test_settings_of_system_and_task_and_steps(tmp_path):
     wanted = {"learning_rate": 0.01, "epochs": 5, "cubes_per_case": 4, "label_noise": 2, "seed": 0, "resume": True}
     assert {key: train.settings[key] for key in wanted} == wanted
     assert [step.settings["split"] for step in evaluations] == ["validation", "test"]
+
+
+def test_a_system_has_its_own_configs_weights_and_cubes(tmp_path):
+    systems = {
+        "scratch": {},
+        "i3d": {"configs": ["systems/i3d.json"], "weights": "i3d.pt"},
+        "universal": {"pretraining": {}},
+        "rotation": {"pretraining": {"configs": ["train.json", "train_rotation.json"], "prepare": {"seed": 7}}},
+    }
+    _, jobs = planned(tmp_path, systems=systems, labels=["all"], seeds=[0])
+    runs = {job.facts["system"]: job for job in jobs if job.kind == "run"}
+    files = [[file.rsplit("/configs/")[1] for file in step.configs] for step in runs["i3d"].steps]
+    assert files == [["train.json", "systems/i3d.json"], *[["train.json", "systems/i3d.json", "evaluate.json"]] * 2]
+    assert runs["i3d"].steps[0].settings["pretrained_weights"] == str(tmp_path / "i3d.pt")
+    assert runs["i3d"].steps[1].settings["pretrained_weights"].endswith("/models/model.pt")
+    stores = [job for job in jobs if job.kind == "store"]
+    assert [store.steps[0].settings.get("seed") for store in stores] == [None, 7]
+    rotation = next(job for job in jobs if job.kind == "pretraining" and job.facts["system"] == "rotation")
+    assert rotation.needs == (stores[1].name,)
+    assert rotation.steps[0].configs[1].endswith("train_rotation.json")
 
 
 def test_what_is_left(tmp_path):

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from universal_model_components import __version__
-from universal_model_components.experiments.plan import Job
+from universal_model_components.experiments.jobs import Job
 from universal_model_components.experiments.processes import Ended, Processes, Stopped, locked
 from universal_model_components.experiments.runs import (
     ELSEWHERE,

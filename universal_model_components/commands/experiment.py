@@ -12,7 +12,8 @@ from typing import Any
 from tqdm import tqdm
 
 from ..experiments.grid import read_grid
-from ..experiments.plan import RUN, Job, Places, describe, make_jobs
+from ..experiments.jobs import RUN, Job, Places
+from ..experiments.plan import describe, make_jobs
 from ..experiments.processes import Processes
 from ..experiments.runs import BLOCKED, ELSEWHERE, FAILED, FINISHED, Options, Outcome, is_finished
 from ..experiments.scheduling import choose, read_filter, run_locally, run_on_dask, slurm_script, unfinished

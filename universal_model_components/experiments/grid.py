@@ -18,8 +18,8 @@ KEYS = {
     ),
     "pretraining": ("bundle", "configs", "evaluate", "prepare", "settings", "scans", "own_scans", "datalists"),
     "scans": ("images", "modality", "people", "group", "exclude"),
-    "system": ("title", "pretraining", "settings", "tasks"),
-    "system's pretraining": ("configs", "evaluate", "settings"),
+    "system": ("title", "configs", "weights", "pretraining", "settings", "tasks"),
+    "system's pretraining": ("configs", "evaluate", "prepare", "settings"),
     "task": (
         *("title", "bundle", "metric", "modality", "settings", "dataset_dir", "datalist"),
         *("images", "labels", "split", "people", "group", "exclude"),
@@ -102,6 +102,8 @@ def _check_systems(where: str, grid: Mapping[str, Any]) -> None:
         unknown = sorted(set(system.get("tasks", {})) - set(grid["tasks"]))
         if unknown:
             raise ValueError(f"{place}: tasks: {unknown[0]!r} is none of the tasks {list(grid['tasks'])}")
+        if "pretraining" in system and "weights" in system:
+            raise ValueError(f"{place}: weights: it has a pre-training, whose weights it starts from: give one of them")
         if "pretraining" in system and grid["pretraining"] is None:
             raise ValueError(f"{place}: has a pre-training, but the grid has no 'pretraining': add it")
         _check_keys(f"{place}: pretraining", system.get("pretraining", {}), KEYS["system's pretraining"])

@@ -8,78 +8,13 @@ changed is another. Paths are not among them: the folders may move.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .cases import count_cases, digest, pretraining_datalist, read_datalist, task_datalists, write_once
+from .jobs import FOLDERS, PRETRAINING, RUN, STORE, Job, Places, Step
 
-STORE, PRETRAINING, RUN = "store", "pretraining", "run"
 EVALUATION = "evaluation"  # step and folder of a pre-training's linear probes
-FOLDERS = {STORE: "stores", PRETRAINING: "pretraining", RUN: "runs"}
-
-
-@dataclass(frozen=True)
-class Step:
-    """One call of `monai.bundle run`.
-
-    Args:
-        name: of the step; its settings, log and outputs are named by it.
-        configs: files, in the order in which one replaces keys of another.
-        settings: top-level keys to replace.
-    """
-
-    name: str
-    configs: tuple[str, ...]
-    settings: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Job:
-    """What runs in one folder, and leaves one record there.
-
-    Args:
-        name: of the folder; unique.
-        kind: "store", "pretraining" or "run".
-        folder: of the job.
-        steps: in their order.
-        needs: names of the jobs that must have finished.
-        facts: what its record says about it.
-    """
-
-    name: str
-    kind: str
-    folder: Path
-    steps: tuple[Step, ...]
-    needs: tuple[str, ...] = ()
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Places:
-    """Folders of an experiment, absolute.
-
-    Args:
-        output: of everything that it writes.
-        data: that the grid's paths are relative to.
-        bundles: where the bundles are.
-    """
-
-    output: Path
-    data: Path
-    bundles: Path
-
-    def configs(self, bundle: str, *names: str) -> tuple[str, ...]:
-        """Return config files of a bundle.
-
-        Raises:
-            ValueError: when one is missing.
-        """
-        files = [self.bundles / bundle / "configs" / name for name in names]
-        for file in files:
-            if not file.is_file():
-                raise ValueError(f"bundles: no file {file}: give the bundles' folder by --bundles DIR")
-        return tuple(map(str, files))
 
 
 def make_jobs(grid: Mapping[str, Any], places: Places) -> list[Job]:
@@ -116,10 +51,10 @@ def _pretrainings(
     shared, made = grid["pretraining"], {}
     if shared is None:
         return
-    store = _store(grid, listed, places)
     for system, entry in grid["systems"].items():
         if "pretraining" not in entry:
             continue
+        store = _store(grid, listed, places, {**shared.get("prepare", {}), **entry["pretraining"].get("prepare", {})})
         settings = {**shared.get("settings", {}), **entry["pretraining"].get("settings", {})}
         configs = entry["pretraining"].get("configs", shared["configs"])
         key = digest([store.name, shared["bundle"], configs, settings])
@@ -136,10 +71,10 @@ def _pretrainings(
         yield system, (store, made[key])
 
 
-def _store(grid: Mapping[str, Any], listed: Mapping[str, Any], places: Places) -> Job:
-    """Return the job that makes the cubes of all pre-trainings."""
+def _store(grid: Mapping[str, Any], listed: Mapping[str, Any], places: Places, prepare: Mapping[str, Any]) -> Job:
+    """Return the job that makes the cubes of the pre-trainings with these settings."""
     shared = grid["pretraining"]
-    settings = dict(shared.get("prepare", {}))
+    settings = dict(prepare)
     if "datalists" in shared:
         lists: Any = [str(places.data / file) for file in shared["datalists"]]
         content: Any = [read_datalist("pretraining", Path(file)) for file in lists]  # a change makes another store
@@ -148,11 +83,11 @@ def _store(grid: Mapping[str, Any], listed: Mapping[str, Any], places: Places) -
         lists = str(places.output / "datalists" / f"pretraining-{digest(content)}.json")
         write_once(Path(lists), content)
         settings["dataset_dir"] = str(places.data)
-    name = f"cubes-{digest([shared['bundle'], shared.get('prepare', {}), content])}"
+    name = f"cubes-{digest([shared['bundle'], prepare, content])}"
     folder = places.output / FOLDERS[STORE] / name
     paths = {"bundle_root": str(folder), "datalist": lists, "cube_store": str(folder / "cubes")}
     step = Step("prepare", places.configs(shared["bundle"], "prepare.json"), {**settings, **paths})
-    facts = {"experiment": grid["name"], "run": name, "settings": shared.get("prepare", {})}
+    facts = {"experiment": grid["name"], "run": name, "settings": dict(prepare)}
     return Job(name, STORE, folder, (step,), (), facts)
 
 
@@ -188,7 +123,8 @@ def _run(
     if "steps_per_epoch" in grid:
         cubes = grid["steps_per_epoch"] * settings["batch_size"] / cell["labels"]
         settings["cubes_per_case"] = max(1, round(cubes))
-    key = digest([task["bundle"], settings, listed, before.name if before else None])
+    overlays, weights = tuple(system.get("configs", ())), [system["weights"]] if "weights" in system else []
+    key = digest([task["bundle"], *overlays, *weights, settings, listed, before.name if before else None])
     noise = f"-noise{cell['label_noise']}" if cell["label_noise"] else ""
     name = f"{cell['task']}-{cell['system']}-labels{cell['labels']}{noise}-seed{cell['seed']}-{key}"
     folder = places.output / FOLDERS[RUN] / name
@@ -200,13 +136,17 @@ def _run(
         "pretraining": before.name if before else None,
         "metric": task.get("metric", "iou"),
         "higher_is_better": True,
-        "settings": settings,
+        "settings": dict(settings),
     }
-    steps = _run_steps(task, places, folder, {**settings, **_run_paths(task, places, folder, cell["task"], before)})
+    settings |= _run_paths(grid, places, folder, cell, before)
+    steps = _run_steps(task, overlays, places, folder, settings)
     return Job(name, RUN, folder, steps, (before.name,) if before else (), facts)
 
 
-def _run_paths(task: Mapping[str, Any], places: Places, folder: Path, name: str, before: Job | None) -> dict[str, Any]:
+def _run_paths(
+    grid: Mapping[str, Any], places: Places, folder: Path, cell: Mapping[str, Any], before: Job | None
+) -> dict[str, Any]:
+    name, task, system = cell["task"], grid["tasks"][cell["task"]], grid["systems"][cell["system"]]
     own = "images" in task
     paths = {
         "bundle_root": str(folder),
@@ -215,15 +155,20 @@ def _run_paths(task: Mapping[str, Any], places: Places, folder: Path, name: str,
     }
     if task.get("metric") == "auc":  # classification keeps normalized scans, which its runs share
         paths["cache_dir"] = str(places.output / "caches" / name)
+    if "weights" in system:
+        paths["pretrained_weights"] = str(places.data / system["weights"])
     if before is not None:
         paths["pretrained_weights"] = str(before.folder / "models" / "model.pt")
     return paths
 
 
-def _run_steps(task: Mapping[str, Any], places: Places, folder: Path, settings: dict[str, Any]) -> tuple[Step, ...]:
+def _run_steps(
+    task: Mapping[str, Any], overlays: tuple[str, ...], places: Places, folder: Path, settings: dict[str, Any]
+) -> tuple[Step, ...]:
     """Return training, and evaluation of its best weights on the validation and on the test cases."""
-    train = Step("train", places.configs(task["bundle"], "train.json"), {**settings, "resume": True})
-    configs = places.configs(task["bundle"], "train.json", "evaluate.json")
+    configs = places.configs(task["bundle"], "train.json", *overlays)
+    train = Step("train", configs, {**settings, "resume": True})
+    configs += places.configs(task["bundle"], "evaluate.json")
     weights = {"pretrained_weights": str(folder / "models" / "model.pt")}
     evaluations = [
         Step(split, configs, {**settings, **weights, "split": split, "output_dir": str(folder / split)})

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..utils.errors import USER_ERRORS, user_error
 from ..utils.files import write_json
-from .plan import PRETRAINING, RUN, Job, Step
+from .jobs import PRETRAINING, RUN, Job, Step
 from .processes import Processes, Stopped, locked
 from .records import RECORD, STATE, origin_of, pretraining_record, read_json, run_record
 

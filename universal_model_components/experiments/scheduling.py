@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import __version__
 from ..utils.cluster import run_on_cluster
-from .plan import FOLDERS, RUN, Job
+from .jobs import FOLDERS, RUN, Job
 from .processes import Processes
 from .runs import BLOCKED, FAILED, Options, Outcome, is_finished, perform
 

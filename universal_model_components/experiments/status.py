@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from .plan import FOLDERS, PRETRAINING, RUN, STORE
+from .jobs import FOLDERS, PRETRAINING, RUN, STORE
 from .processes import locked
 from .records import RECORD, STATE, read_json
 from .runs import FAILED, FINISHED
