@@ -16,8 +16,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
+
+import pytest
 
 LARGE = (".pt", ".safetensors")
 
@@ -62,7 +65,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         self.body = self.rfile.read(length)
         url = urlsplit(self.path)
-        self.query = parse_qs(url.query)
         path = unquote(url.path)
         self.hub.requests.append(f"{method} {path}")
         for route_method, pattern, route in ROUTES:
@@ -246,3 +248,17 @@ def serve_hub() -> Iterator[Hub]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def client_of(hub: Hub, cache: Path) -> Iterator[None]:
+    """Point this process's client at a hub; it has read `HF_ENDPOINT` and the others when it was imported."""
+    constants = {
+        "ENDPOINT": hub.url,
+        "HUGGINGFACE_CO_URL_TEMPLATE": hub.url + "/{repo_id}/resolve/{revision}/{filename}",
+    }
+    constants |= {"HF_HUB_CACHE": str(cache), "HF_HUB_DISABLE_XET": True}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in constants.items():
+            patch.setattr(f"huggingface_hub.constants.{name}", value)
+        yield

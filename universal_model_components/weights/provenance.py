@@ -36,6 +36,7 @@ OF_A_TASK = (  # likewise, a target task's
     *("system", "features", *RECIPE, "patch_size", "seed", "label_fraction", "augmentation"),
     *("learning_rate", "schedule", "schedule_shares", "transfer", "loaded_statistics", "channels_last"),
 )
+METHOD_OF_A_TASK = "Universal Model target task"
 BATCH_STATISTICS = "batch statistics, in evaluation too"
 RUNNING_STATISTICS = "running statistics in evaluation"
 
@@ -79,7 +80,7 @@ def task_provenance(settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     start = to_optional(settings.get("pretrained_weights"))
     return {
-        "method": "Universal Model target task",
+        "method": METHOD_OF_A_TASK,
         "axes": AXES,
         **{name: plain(settings[name]) for name in OF_A_TASK if name in settings},
         "pretrained_weights": None if start is None else str(start),
