@@ -72,6 +72,7 @@ _PUBLIC = {
     "utils.errors": "show_user_errors",
     "utils.settings": "to_bool",
     "inference.encoder": "encoder",
+    "weights.continuation": "continue_pretraining",
     "weights.loading": "load_pretrained load_weights",
     "weights.provenance": "pretraining_provenance task_provenance",
     "weights.recipe": "image_recipe",
