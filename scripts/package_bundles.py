@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Package the bundles for any web server: zips, weights as files of their own, and a page that lists them.
+"""Package the bundles: for any web server as zips, weights as files of their own, and a page that lists them; and for
+the Hugging Face Hub as folders, weights included, for MONAI's `push_to_hf_hub`.
 
     python scripts/package_bundles.py --base_url https://example.org/universal-model --output dist/
 
@@ -12,6 +13,8 @@ from __future__ import annotations
 
 import html
 import json
+import re
+import shutil
 import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -32,12 +35,15 @@ LISTED = ("LICENSE", "large_files.yml", "configs/*.json", "configs/logging.conf"
 LISTED += ("configs/systems/*.json", "docs/data_license.txt", "models/.gitkeep")
 WEIGHTS = ("models/model.pt", "models/model.safetensors")
 PROVENANCE = "models/model.provenance.json"
+HUB = "hub"  # folder of the output, for the folders to push
+# to a file of this repository, which a hub does not have: only its text is kept
+LINK_OR_IMAGE = re.compile(r"!?\[([^]]*)\]\((?!https?:|#)[^)]*\)")
 
 
 def package(
     base_url: str, output: str = "dist", bundles: str = str(REPOSITORY / "bundles"), weights: str | None = None
 ) -> None:
-    """Write BUNDLE_vVERSION.zip and BUNDLE_vVERSION_model.* of every bundle, SHA256SUMS and index.html.
+    """Write BUNDLE_vVERSION.zip, BUNDLE_vVERSION_model.* and hub/BUNDLE of every bundle, SHA256SUMS and index.html.
 
     Args:
         base_url: where the files of `output` will be served.
@@ -70,12 +76,12 @@ def _package(folder: Path, base: str, target: Path, weights: Path | None) -> dic
     stem = f"{name}_v{metadata['version']}"
     members = {file: (folder / file).read_bytes() for file in _members(folder)}
     models = folder / "models" if weights is None else weights / name
-    large, assets = [], []
+    large, assets, included = [], [], {}
     for path in WEIGHTS:
         file = models / Path(path).name
         if file.is_file():
             asset = f"{stem}_{file.name}"
-            content = _trusted(file)
+            content = included[path] = _trusted(file)
             write_atomically(target / asset, lambda beside, content=content: beside.write_bytes(content))
             large.append({"path": path, "url": f"{base}/{asset}", "hash_val": file_hash(target / asset)})
             large[-1]["hash_type"] = "sha256"
@@ -83,10 +89,26 @@ def _package(folder: Path, base: str, target: Path, weights: Path | None) -> dic
     if large:
         provenance = provenance_file(models / "model.pt")
         members |= {PROVENANCE: provenance.read_bytes()} if provenance.is_file() else {}
+    _write_for_hub(target / HUB / name, members | included)
+    if large:
         members["large_files.yml"] = yaml.safe_dump({"large_files": large}, sort_keys=False).encode()
     write_zip(target / f"{stem}.zip", {f"{name}/{path}": content for path, content in members.items()})
     check_zip(target / f"{stem}.zip")
     return {"name": name, "zip": f"{stem}.zip", "weights": assets, "metadata": metadata}
+
+
+def _write_for_hub(folder: Path, members: dict[str, bytes]) -> None:
+    """Write a bundle as its repository on the hub has it.
+
+    MONAI's `push_to_hf_hub` would replace README.md, which the hub shows first, by docs/README.md under a header of its
+    own: there is no docs/README.md, its text is in README.md.
+    """
+    if folder.is_dir():
+        shutil.rmtree(folder)  # a file that the bundle no longer has would be pushed too
+    texts = dict(members)
+    texts["README.md"] = LINK_OR_IMAGE.sub(r"\1", texts.pop("docs/README.md").decode()).encode()
+    for path, content in texts.items():
+        write_atomically(folder / path, lambda beside, content=content: beside.write_bytes(content))
 
 
 def _members(folder: Path) -> list[str]:

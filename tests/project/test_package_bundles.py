@@ -110,9 +110,10 @@ def test_every_bundle_is_there_and_the_same_twice(server, released, tmp_path):
     zips = sorted(path.name for path in folder.glob("*.zip"))
     assert zips == sorted(f"{path.name}_v0.1.0.zip" for path in (REPOSITORY / "bundles").iterdir())
     package(base_url=f"{url}/", output=tmp_path, weights=released[0])
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(p.name for p in folder.iterdir())
-    for path in folder.iterdir():
-        assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
+    files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    assert files == sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file())
+    for name in files:
+        assert (folder / name).read_bytes() == (tmp_path / name).read_bytes(), name
     page = (folder / "index.html").read_text()
     sums = (folder / "SHA256SUMS").read_text()
     assert all(name in page and name in sums for name in zips)

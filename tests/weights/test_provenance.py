@@ -84,6 +84,14 @@ def test_what_a_provenance_says(provenance, state):
     assert own["normalization"] == "batch statistics, in evaluation too"
 
 
+def test_a_continued_pretraining_names_its_ancestor():
+    settings = {"features": FEATURES, "modalities": ["ct", "mri"]}
+    ancestor = {"file": "model.pt", "sha256": "0" * 64}
+    described = pretraining_provenance(INDEX, GenesisCorruption(), settings, ancestor=ancestor)
+    assert (described["continued_from"], described["modalities"]) == (ancestor, ["ct", "mri"])
+    assert "continued_from" not in pretraining_provenance(INDEX, GenesisCorruption(), settings)
+
+
 def test_what_the_provenance_of_a_task_says():
     settings = {
         "features": FEATURES,

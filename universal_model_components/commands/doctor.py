@@ -26,6 +26,7 @@ from ..tasks.segmentation_data import read_cases
 from ..tasks.settings import check_settings
 from ..utils.errors import root_cause, user_error
 from ..utils.settings import to_bool, to_optional
+from ..weights.continuation import continue_pretraining
 from ..weights.coverage import percent
 from ..weights.loading import load_pretrained
 from .bundle_files import read_configs
@@ -158,6 +159,9 @@ def _check_weights(parser: ConfigParser, network: list[nn.Module]) -> Iterator[F
         return
     try:
         with contextlib.redirect_stdout(io.StringIO()):
+            if _kind(parser) == PRETRAINING:
+                yield _check_ancestor(parser, network[0], source)
+                return
             asked, transfer = (parser.get_parsed_content(key) for key in ("minimum_coverage", "transfer"))
             coverage = load_pretrained(network[0], source, asked, transfer=transfer)
     except (OSError, ValueError) as error:
@@ -166,6 +170,13 @@ def _check_weights(parser: ConfigParser, network: list[nn.Module]) -> Iterator[F
     assert coverage is not None
     shares = [f"{part.name} {percent(part.share)}" for part in coverage.parts.values() if part.share is not None]
     yield Finding(FINE, f"pretrained_weights: {source} fills {', '.join(shares)} of the network")
+
+
+def _check_ancestor(parser: ConfigParser, network: nn.Module, source: Any) -> Finding:
+    ancestor = continue_pretraining(network, source, parser.get_parsed_content("modalities"))
+    assert ancestor is not None
+    new = ", ".join(ancestor["new"]) or "nothing"
+    return Finding(FINE, f"pretrained_weights: {source} fills {', '.join(ancestor['loaded'])}; anew: {new}")
 
 
 def _check_machine(parser: ConfigParser, network: list[nn.Module]) -> Iterator[Finding]:

@@ -39,7 +39,7 @@ def inspect(file: str) -> None:
     facts = {
         "file": found.name,
         "kind": " in ".join([found.kind, *found.wrapping]),
-        "sha256 of the file": file_hash(file),
+        "sha256 of the file": file_hash(found.name),
         "sha256 of the tensors": tensors,
         "parts": ", ".join(f"{name} {count:,}" for name, count in _values(found.state).items()),
         "names": "the original's (convert, or load as they are)" if original else "as in the file",
@@ -82,7 +82,8 @@ def convert(file: str, to: str, output: str) -> None:
     if to not in ("safetensors", "pt") and not encoder_features(state):
         raise ValueError(f"{name}: {file} has no tensor of an encoder: --to safetensors or pt keep foreign names")
     described = {"features": encoder_features(state), **(provenance or {})}
-    described.setdefault("converted_from", {"file": Path(file).name, "sha256": file_hash(file)})  # the first one
+    first = {"file": Path(found.name).name, "sha256": file_hash(found.name)}
+    described.setdefault("converted_from", first)
     if is_original(open_weights(file).state):
         described |= {"method": "original implementation, converted", "output": "a sigmoid of the logits"}
     if to == "encoder":

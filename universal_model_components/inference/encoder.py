@@ -18,8 +18,8 @@ def encoder(weights: str | Path | None = None, in_channels: int = 1, features: S
     """Return the encoder alone, for custom models: called with images, it returns its levels, finest first.
 
     Args:
-        weights: file of `weights.load_pretrained`, which sets the width and the kind of normalization; None starts from
-            scratch.
+        weights: a file, the folder of a bundle or of models, or `owner/name` on the Hugging Face Hub, see
+            `weights.hub.find_weights`; they set the width and the kind of normalization. None starts from scratch.
         in_channels: channels of the image; weights of one channel serve any number.
         features: width of each level; by default that of the weights, or 64, 128, 256, 512.
 
@@ -35,5 +35,5 @@ def encoder(weights: str | Path | None = None, in_channels: int = 1, features: S
     if features is None:
         features = FEATURES if found is None else encoder_features(found.state) or FEATURES
     made = Encoder(in_channels, features, (provenance or {}).get("normalization") == BATCH_STATISTICS)
-    load_pretrained(nn.ModuleDict({"encoder": made}), weights)
+    load_pretrained(nn.ModuleDict({"encoder": made}), None if found is None else found.name)
     return made

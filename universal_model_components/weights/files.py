@@ -16,6 +16,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from .hub import find_weights
+
 WRAPPERS = ("state_dict", "model", "network", "model_state_dict")  # "network" is our own checkpoint.pt
 PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and of torch.compile
 
@@ -43,7 +45,8 @@ def open_weights(source: str | Path | Mapping[str, Any], key: str = "pretrained_
     """Read weights from a file or take them from a mapping, and unwrap them.
 
     Args:
-        source: a file of `torch.save` or safetensors, or what `torch.load` returned.
+        source: a file of `torch.save` or safetensors, or where `hub.find_weights` finds one, or what `torch.load`
+            returned.
         key: start of the messages.
 
     Raises:
@@ -54,9 +57,7 @@ def open_weights(source: str | Path | Mapping[str, Any], key: str = "pretrained_
         return _unwrap(WeightFile("the given mapping", dict(source), "mapping"), key)
     if not isinstance(source, (str, Path)) or source == "":  # python-fire: True for an option without a value
         raise ValueError(f"{key}: {source!r} is not a file: give a .pt or .safetensors, or null for none")
-    file = Path(source)
-    if not file.is_file():
-        raise FileNotFoundError(f"{key}: no file {file}: train or download first, or give another path")
+    file = find_weights(source, key)
     with file.open("rb") as handle:
         start = handle.read(64)
     if start.lstrip()[:1] == b"<" or start.startswith(b"version https://git-lfs"):

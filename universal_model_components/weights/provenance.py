@@ -36,6 +36,7 @@ OF_A_TASK = (  # likewise, a target task's
     *("system", "features", *RECIPE, "patch_size", "seed", "label_fraction", "augmentation"),
     *("learning_rate", "schedule", "schedule_shares", "transfer", "loaded_statistics", "channels_last"),
 )
+METHOD_OF_A_TASK = "Universal Model target task"
 BATCH_STATISTICS = "batch statistics, in evaluation too"
 RUNNING_STATISTICS = "running statistics in evaluation"
 
@@ -45,6 +46,7 @@ def pretraining_provenance(
     corruption: Any,
     settings: Mapping[str, Any],
     method: str = "Universal Model pre-training",
+    ancestor: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Describe a pre-training run, as far as it is known before it starts.
 
@@ -53,12 +55,14 @@ def pretraining_provenance(
         corruption: the object that corrupts; its numbers are its settings.
         settings: of the run, with features, modalities in the order of their labels, and those of `OF_PRETRAINING`.
         method: its name.
+        ancestor: what `continuation.continue_pretraining` returned; None is from scratch.
     """
     recipe, modalities = index["recipe"], settings["modalities"]
     probabilities = {name: value for name, value in vars(corruption).items() if isinstance(value, (int, float, str))}
     return {
         "method": method,
         "features": [int(width) for width in settings["features"]],
+        "modalities": list(modalities),
         "axes": AXES,
         "spacing": list(recipe["spacing"]),
         "patch_size": list(recipe["patch_size"]),
@@ -68,6 +72,7 @@ def pretraining_provenance(
         "corruption": probabilities,
         "data": _data_sets(index, modalities),
         **{name: settings[name] for name in OF_PRETRAINING if name in settings},
+        **({} if ancestor is None else {"continued_from": dict(ancestor)}),
     }
 
 
@@ -79,7 +84,7 @@ def task_provenance(settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     start = to_optional(settings.get("pretrained_weights"))
     return {
-        "method": "Universal Model target task",
+        "method": METHOD_OF_A_TASK,
         "axes": AXES,
         **{name: plain(settings[name]) for name in OF_A_TASK if name in settings},
         "pretrained_weights": None if start is None else str(start),
