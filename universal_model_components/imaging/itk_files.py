@@ -8,6 +8,7 @@ as a wider type and converted back. ITK ignores checksums and the early end of c
 from __future__ import annotations
 
 import re
+import sys
 import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,7 +17,7 @@ import itk
 import numpy as np
 
 from .headers import Header, without_trailing_ones
-from .scan_files import NAMED_DATA, parts_of, suffix_of
+from .scan_files import parts_of, suffix_of
 
 IMAGE_IO = {".mha": "MetaImageIO", ".mhd": "MetaImageIO", ".nrrd": "NrrdImageIO", ".nhdr": "NrrdImageIO"}
 PIXELS = {  # ITK's name of a type → the ITK type to read it as
@@ -35,6 +36,7 @@ PIXELS = {  # ITK's name of a type → the ITK type to read it as
 }
 NARROWED = {"char": np.int8, "long": np.int64, "long_long": np.int64}
 COMPRESSED = re.compile(rb"^(?:CompressedData\s*=\s*True|encoding:\s*gz(?:ip)?)\s*$", re.MULTILINE | re.IGNORECASE)
+COMPRESSED_SIZE = re.compile(rb"^CompressedDataSize\s*=\s*(\d+)", re.MULTILINE)
 SKIPPED = re.compile(rb"^(?:HeaderSize\s*=|line skip:)\s*-?[1-9]", re.MULTILINE | re.IGNORECASE)
 HEADER = 1 << 16  # bytes: longer than a header
 BLOCK = 1 << 20
@@ -66,8 +68,8 @@ def read_voxels(file: str | Path) -> np.ndarray:
     Raises:
         Exception: ITK's or zlib's, for a file that is cut, or whose checksum is wrong.
     """
-    _check_compressed(file)
     header = _open(file)
+    _check_compressed(file, header.GetImageSizeInBytes())
     kind = _component(header)
     image_type = itk.Image[getattr(itk, PIXELS[kind]), header.GetNumberOfDimensions()]
     reader = itk.ImageFileReader[image_type].New(FileName=str(file))
@@ -96,28 +98,43 @@ def _component(header: Any) -> str:
     return str(header.GetComponentTypeAsString(header.GetComponentType()))
 
 
-def _check_compressed(file: str | Path) -> None:
-    """Decompress the voxels of a MetaImage or NRRD once, where they are compressed."""
+def _check_compressed(file: str | Path, needed: int) -> None:
+    """Decompress the voxels of a MetaImage or NRRD once, where they are compressed.
+
+    Args:
+        file: the header.
+        needed: bytes that the voxels have.
+    """
     with open(file, "rb") as stream:
         head = stream.read(HEADER)
         if suffix_of(file) not in IMAGE_IO or not COMPRESSED.search(head) or SKIPPED.search(head):
             return
-        parts = parts_of(file)[1:]
+        parts, size = parts_of(file)[1:], COMPRESSED_SIZE.search(head)
         if not parts:
-            place = NAMED_DATA.search(head) if b"ElementDataFile" in head else re.search(rb"\r?\n\r?\n", head)
-            stream.seek(place.end() if place else 0)
-            if place and b"ElementDataFile" in head:
-                stream.readline()
-            _inflate(stream)
-    for part in parts:
+            if b"ElementDataFile" in head and not size:  # ITK would start anywhere
+                raise ValueError("CompressedData without CompressedDataSize")
+            stream.seek(_end_of_header(head))
+            inflated = _inflate(stream, int(size[1]) if size else None)
+    for number, part in enumerate(parts):
         with open(part, "rb") as stream:
-            _inflate(stream)
+            inflated = _inflate(stream) + (inflated if number else 0)
+    if inflated < needed:
+        raise EOFError(f"{inflated} bytes of voxels, expected {needed}")
 
 
-def _inflate(stream: BinaryIO) -> None:
-    inflater = zlib.decompressobj(wbits=47)  # zlib or gzip
-    while not inflater.eof and (block := inflater.unconsumed_tail or stream.read(BLOCK)):
-        inflater.decompress(block, 16 * BLOCK)
-    inflater.flush()
+def _end_of_header(head: bytes) -> int:
+    """Return where the voxels start: after MetaImage's last line, or NRRD's empty line."""
+    end = re.search(rb"^ElementDataFile.*\n|\r?\n\r?\n", head, re.MULTILINE)
+    return end.end() if end else len(head)
+
+
+def _inflate(stream: BinaryIO, size: int | None = None) -> int:
+    """Decompress a zlib or gzip stream of at most `size` bytes, and return how many bytes it holds."""
+    inflater, left, count = zlib.decompressobj(wbits=47), sys.maxsize if size is None else size, 0
+    while not inflater.eof and (block := inflater.unconsumed_tail or stream.read(min(BLOCK, left))):
+        left -= 0 if inflater.unconsumed_tail else len(block)
+        count += len(inflater.decompress(block, 16 * BLOCK))
+    count += len(inflater.flush())
     if not inflater.eof:
         raise EOFError("the compressed voxels end early")
+    return count

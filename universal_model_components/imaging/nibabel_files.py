@@ -53,7 +53,7 @@ def _form_notes(file: str | Path, image: Any, scale: float) -> list[str]:
         return []
     try:
         apart = corner_distance(image.get_qform(), image.affine, image.shape[:3]) * scale
-    except nibabel.spatialimages.HeaderDataError:  # its quaternion is none
+    except (nibabel.spatialimages.HeaderDataError, ValueError):  # its quaternion is none
         apart = float("inf")
     if apart <= FORM_TOLERANCE:
         return []

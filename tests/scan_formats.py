@@ -14,9 +14,16 @@ import nibabel
 import numpy as np
 
 METAIMAGE = {
-    **{"int8": "MET_CHAR", "uint8": "MET_UCHAR", "int16": "MET_SHORT", "uint16": "MET_USHORT", "int32": "MET_INT"},
-    **{"uint32": "MET_UINT", "int64": "MET_LONG_LONG", "uint64": "MET_ULONG_LONG"},
-    **{"float32": "MET_FLOAT", "float64": "MET_DOUBLE"},
+    "int8": "MET_CHAR",
+    "uint8": "MET_UCHAR",
+    "int16": "MET_SHORT",
+    "uint16": "MET_USHORT",
+    "int32": "MET_INT",
+    "uint32": "MET_UINT",
+    "int64": "MET_LONG_LONG",
+    "uint64": "MET_ULONG_LONG",
+    "float32": "MET_FLOAT",
+    "float64": "MET_DOUBLE",
 }
 NRRD = {"int8": "signed char", "uint8": "uchar", "float32": "float", "float64": "double"}
 LPS = np.diag([-1.0, -1.0, 1.0])
@@ -67,6 +74,7 @@ def write_metaimage(
         "BinaryData": True,
         "BinaryDataByteOrderMSB": big_endian,
         "CompressedData": compressed,
+        **({"CompressedDataSize": len(data)} if compressed else {}),
         "TransformMatrix": _numbers(directions.T.ravel()),
         "Offset": _numbers(LPS @ affine[:3, 3]),
         "ElementSpacing": _numbers(spacing),
