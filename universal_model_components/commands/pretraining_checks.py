@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..cubes.store import case_records
 from ..datalists.folder import folder_datalist
-from ..imaging.reading import read_grid
+from ..imaging.reading import header_notes, read_grid
 from ..tasks.findings import ERROR, FINE, NEEDED, WARNING, Finding
 
 
@@ -31,6 +31,7 @@ def check_folder(dataset_dir: str | Path, modalities: Sequence[str]) -> Iterator
     for scan in scans:
         try:
             read_grid(Path(dataset_dir) / scan)
+            problems += header_notes(Path(dataset_dir) / scan)
         except ValueError as error:
             problems.append(str(error))
     yield from (Finding(WARNING, problem) for problem in problems)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..imaging.scan_files import SUFFIXES, find_scans, stem
+from ..imaging.scan_files import SUFFIXES, find_scans, name_other_images, stem
 from ..utils.tables import read_table
 from .splits import split_cases
 
@@ -53,6 +53,7 @@ def find_cases(
         scans = list(find_scans(root / modality))
         if not scans:
             problems.append(f"{root / modality}: no scan in it ({', '.join(SUFFIXES)}): add some, or change modalities")
+        problems += name_other_images(root / modality)
         for scan in scans:
             case = scan.relative_to(root).as_posix()
             if stem(case) in seen:

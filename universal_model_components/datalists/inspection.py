@@ -17,12 +17,12 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..imaging.errors import ScanError, problem_of
-from ..imaging.reading import read_scan
+from ..imaging.reading import header_notes, read_scan
 from ..imaging.scan_files import content_hash, parts_of
 from ..utils.parallel import run_parallel, usable_cores
 from .fingerprints import count_intensities, fingerprint
 
-VERSION = 2  # of the results; older lines of the cache are ignored
+VERSION = 3  # of the results; older lines of the cache are ignored
 MOST_LABELS = 1000  # values: a mask has fewer
 
 
@@ -33,14 +33,20 @@ def inspect_file(job: Mapping[str, str]) -> dict[str, Any]:
         job: keys file, and kind ("image" or "mask").
 
     Returns:
-        The job's keys and `problem`: one line, or None and then also sha256, shape and affine (of the file's axes, RAS,
-        mm), and of an image its fingerprint, of a mask its `labels`: [value, number of voxels].
+        The job's keys and `problem`: one line, or None and then also `notes` (one line for each thing in the header
+        that is worth a warning), sha256, shape and affine (of the file's axes, RAS, mm), and of an image its
+        fingerprint, of a mask its `labels`: [value, number of voxels].
     """
     file = job["file"]
     try:
         voxels, affine = read_scan(file)
         values, counts = count_intensities(voxels)
-        found: dict[str, Any] = {"sha256": content_hash(file), "shape": list(voxels.shape), "affine": affine.tolist()}
+        found: dict[str, Any] = {
+            "notes": header_notes(file),
+            "sha256": content_hash(file),
+            "shape": list(voxels.shape),
+            "affine": affine.tolist(),
+        }
         check = _labels if job["kind"] == "mask" else _fingerprint
         return {**job, "problem": None, **found, **check(file, voxels, values, counts)}
     except Exception as error:  # no single file may stop the others

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..imaging.scan_files import find_scans, stem
+from ..imaging.scan_files import find_scans, name_other_images, stem
 from ..utils.tables import read_table
 from .making import Case
 
@@ -48,13 +48,13 @@ def find_pairs(root: Path, part: str, modality: str, channel: int | None) -> tup
         channel: to use where there are images of several channels.
 
     Returns:
-        The cases, and one line for each image or label without its partner.
+        The cases, and one line for each image or label without its partner, and for other formats.
 
     Raises:
         ValueError: when there are several channels and none is chosen.
     """
     images, labels = _by_name(root / f"images{part}"), _by_name(root / f"labels{part}")
-    cases, problems = [], []
+    cases, problems = [], name_other_images(root / f"images{part}") + name_other_images(root / f"labels{part}")
     channels: dict[str, list[str]] = {}
     for name in images:
         match = CHANNEL.fullmatch(name)

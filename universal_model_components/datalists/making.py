@@ -98,6 +98,7 @@ def _inspect_cases(
         if problem:
             findings.problems.append(problem)
             continue
+        findings.notes += [*image["notes"], *(mask["notes"] if mask else ())]
         case = {**case, "sha256": image["sha256"], "fingerprint": image["fingerprint"]}
         if mask:
             case["label_sha256"] = mask["sha256"]

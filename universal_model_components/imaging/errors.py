@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+
 from ..utils.errors import find_cause
 
 
@@ -16,8 +18,13 @@ def scan_error(error: BaseException) -> ScanError | None:
 
 
 def one_line(error: Exception) -> str:
-    """Return an error's message as one line of at most 150 characters; the first lines say most."""
-    return " ".join(str(error).split())[:150] or type(error).__name__
+    """Return an error's message as one line of at most 150 characters; the first lines say most.
+
+    What ITK writes before it, a line of its source code and an address in memory, is left out.
+    """
+    text = " ".join(str(error).split())
+    text = re.sub(r"^.*ITK ERROR: (\w+)\(0x\w+\)", r"\1", text)
+    return text[:150] or type(error).__name__
 
 
 def problem_of(file: str, error: Exception) -> str:

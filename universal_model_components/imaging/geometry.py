@@ -19,6 +19,7 @@ from .errors import ScanError
 from .resampling import resample_to_grid
 
 GRID_TOLERANCE = 0.1  # of the smallest voxel side: how far a label's corner may lie from its image's
+FORM_TOLERANCE = 1e-3  # mm: how far apart a NIfTI's sform and qform may place a corner
 PARALLEL_TOLERANCE = 1e-3  # voxels of drift for each voxel along another axis
 
 
@@ -79,6 +80,13 @@ def to_ras(voxels: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def spacing_of(affine: np.ndarray) -> tuple[float, ...]:
     """Return the voxel sides in mm: the lengths of the affine's first three columns."""
     return tuple(float(side) for side in np.linalg.norm(affine[:3, :3], axis=0))
+
+
+def shear_of(affine: np.ndarray) -> float:
+    """Return by how many degrees the axes deviate from right angles, at most: 0 for a rotated grid."""
+    axes = affine[:3, :3] / np.maximum(spacing_of(affine), np.finfo(np.float64).tiny)
+    cosines = (axes.T @ axes)[np.triu_indices(3, 1)]
+    return float(np.degrees(np.arcsin(np.abs(cosines).clip(0, 1).max())))
 
 
 def check_affine(file: str | Path, affine: np.ndarray) -> None:

@@ -21,12 +21,13 @@ from torch import Tensor
 from .errors import ScanError
 from .foreground import foreground_box
 from .geometry import spacing_of, to_ras
-from .reading import read_scan
+from .reading import header_notes, read_scan
 from .resampling import resample, resampled_affine, resampled_shape
 
 CLIP_WARNING = 0.1  # share of voxels that a clip may change before a line is printed
 MINIMUM_CONTRAST = 0.01  # of the window: a CT in HU that spans less than this contains a single material
 MAXIMUM_SIDE = 3000.0  # mm: longer than any patient, so the header's spacing is wrong
+MINIMUM_SIDE = 1.0  # mm: the longest side of a scan is longer, so its unit is wrong
 CT_BELOW = -200.0  # HU: MRI has no such intensities, and every CT contains air
 MAXIMUM_VOXELS = 1e9  # after resampling; 4 GB for each copy
 
@@ -105,13 +106,14 @@ def check_size(
     """Return the shape after resampling from the `source` to the wanted spacing, both in mm.
 
     Raises:
-        ScanError: when the scan is larger than any patient, or the resampled volume would be too large to process.
+        ScanError: when the scan is larger than any patient, or a speck, or the resampled volume would be too large to
+            process.
     """
-    sides = [round(n * side) for n, side in zip(shape, source, strict=True)]
-    if max(sides) > MAXIMUM_SIDE:
-        raise ScanError(
-            f"{file}: {sides} mm is not a plausible patient size (limit {MAXIMUM_SIDE:g}): repair the header's spacing"
-        )
+    sides = [n * side for n, side in zip(shape, source, strict=True)]
+    if not MINIMUM_SIDE <= max(sides) <= MAXIMUM_SIDE:
+        found = ", ".join(f"{side:.0f}" if side >= 1 else f"{side:.2g}" for side in sides)
+        limits = f"limits {MINIMUM_SIDE:g} and {MAXIMUM_SIDE:g}"
+        raise ScanError(f"{file}: [{found}] mm is not a plausible patient size ({limits}): repair the header's spacing")
     made = resampled_shape(shape, source, spacing)
     if math.prod(made) > MAXIMUM_VOXELS:
         raise ScanError(
@@ -161,7 +163,7 @@ def load_scan(
     """Read a scan and convert it to a volume in [0, 1], RAS, at the wanted spacing.
 
     Args:
-        file: NIfTI, MetaImage or NRRD.
+        file: see `read_scan`.
         window, scale, spacing, foreground: see `make_scan`.
 
     Raises:
@@ -200,7 +202,7 @@ def make_scan(
     # A copy, as the reader's array may map the file; in the voxels' memory order, as reordering them is expensive.
     array = np.array(voxels, dtype=np.float32, order="K")
     del voxels  # up to twice as large
-    notes = _normalize_checked(file, _as_in_memory(array), window, scale)
+    notes = [*header_notes(file), *_normalize_checked(file, _as_in_memory(array), window, scale)]
     volume = torch.from_numpy(array)
     if foreground:
         box = foreground_box(volume, source)

@@ -1,51 +1,51 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read and check scans: NIfTI, MetaImage and NRRD, by MONAI's readers, with one error type for all of them."""
+"""Read and check scans: NIfTI and MGH by nibabel, all other formats by ITK, with one error type for all of them.
+
+It is the only place that chooses a reader, whatever else is installed; MONAI's `LoadImaged` comes here by `ScanReader`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import itk
 import nibabel
 import numpy as np
-from monai.data import ITKReader, NibabelReader
+from monai.data import ImageReader
+from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
 
+from . import itk_files, nibabel_files
 from .errors import ScanError, one_line
-from .geometry import check_affine, spacing_of
-from .scan_files import NIFTI
+from .geometry import spacing_of
+from .headers import Header, check_header, notes_of
+from .scan_files import NIBABEL, suffix_of
+
+Found = TypeVar("Found")
 
 
 def read_scan(file: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read a NIfTI, MetaImage or NRRD file with MONAI's readers and check that it is a 3D scalar volume.
+    """Read a scan and check that it is a 3D scalar volume.
+
+    Args:
+        file: of any format in `scan_files.SUFFIXES`, or another one that ITK reads.
 
     Returns:
-        The voxels as stored (any real type) and the affine in mm, RAS.
+        The voxels (any real type, in this machine's byte order; scaled where the header says so) and the affine in
+        mm, RAS.
 
     Raises:
-        ScanError: missing, unreadable or truncated file, other than three axes, singular affine.
+        ScanError: missing, unreadable or truncated file, other than three axes, voxels that are not one real number
+            each, singular affine.
     """
     if not Path(file).is_file():
         raise ScanError(f"{file}: no such file: correct the datalist or fetch the scan")
-    is_nifti = str(file).lower().endswith(NIFTI)
-    reader = NibabelReader() if is_nifti else ITKReader()
-    try:
-        voxels, meta = reader.get_data(reader.read(str(file)))
-        # MONAI corrects a NIfTI whose matrix and pixdim disagree; a matrix that is not an orientation must not pass.
-        stored = np.asarray(nibabel.load(file).affine if is_nifti else meta["affine"])  # type: ignore[attr-defined]
-    except Exception as error:  # the readers raise any of their libraries' errors
-        raise ScanError(f"{file}: unreadable or truncated ({one_line(error)}): fetch or export it again") from error
-    while voxels.ndim > 3 and voxels.shape[-1] == 1:
-        voxels = voxels[..., 0]
-    if voxels.ndim != 3 or min(voxels.shape) < 2:
-        kind = "2D" if voxels.ndim < 3 or min(voxels.shape) < 2 else f"{voxels.ndim}D"
-        raise ScanError(f"{file}: {kind} image of shape {voxels.shape}, not one 3D volume: split or remove it")
-    if voxels.dtype.kind not in "biuf":
-        raise ScanError(f"{file}: voxels of type {voxels.dtype}, not one number each: convert it to a scalar image")
-    affine = np.asarray(meta["affine"], dtype=np.float64)
-    for matrix in (stored, affine):
-        check_affine(file, matrix)
-    return voxels, affine
+    complaint = "unreadable or truncated"
+    header = _call(_library(file).read_header, file, complaint)
+    check_header(file, header)
+    voxels = _call(_library(file).read_voxels, file, complaint)
+    native = voxels.dtype.newbyteorder("=")
+    return voxels.reshape(header.shape, order="A").astype(native, order="K", copy=False), header.affine
 
 
 def read_header(file: str | Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
@@ -63,27 +63,63 @@ def read_grid(file: str | Path) -> tuple[tuple[int, ...], np.ndarray]:
     """Return shape and affine (mm, RAS) of a scan, in the file's order of axes, without reading its voxels.
 
     Raises:
-        ScanError: when there is no header to read, or it is not that of a 3D volume, or its affine is singular.
+        ScanError: when there is no header to read, or it is not that of a 3D scalar volume, or its affine is singular.
     """
+    header = _header(file)
+    check_header(file, header)
+    return header.shape, header.affine
+
+
+def header_notes(file: str | Path) -> list[str]:
+    """Return one line for each thing in a header that is worth a warning; none when there is no such file.
+
+    Raises:
+        ScanError: when the header cannot be read.
+    """
+    return notes_of(file, _header(file)) if Path(file).is_file() else []
+
+
+def _header(file: str | Path) -> Header:
+    return _call(_library(file).read_header, file, "no readable header")
+
+
+def _library(file: str | Path) -> Any:
+    return nibabel_files if suffix_of(file) in NIBABEL else itk_files
+
+
+def _call(function: Callable[[str | Path], Found], file: str | Path, complaint: str) -> Found:
     try:
-        if str(file).lower().endswith(NIFTI):
-            header: Any = nibabel.load(file)
-            shape, affine = tuple(header.shape), np.asarray(header.affine)
-        else:
-            header = itk.ImageIOFactory.CreateImageIO(str(file), itk.CommonEnums.IOFileMode_ReadMode)
-            header.SetFileName(str(file))
-            header.ReadImageInformation()
-            axes = range(header.GetNumberOfDimensions())
-            shape, affine = tuple(header.GetDimensions(axis) for axis in axes), np.eye(4)
-            for axis in range(min(3, len(shape))):
-                direction = np.multiply(header.GetDirection(axis)[:3], (-1, -1, 1)[: len(shape)][:3])
-                affine[: len(direction), axis] = direction * header.GetSpacing(axis)
-                affine[axis, 3] = (-1, -1, 1)[axis] * header.GetOrigin(axis)
-    except Exception as error:  # see read_scan
-        raise ScanError(f"{file}: no readable header ({one_line(error)}): fetch or export it again") from error
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    if len(shape) != 3 or min(shape) < 2:
-        raise ScanError(f"{file}: image of shape {shape}, not one 3D volume: split or remove it")
-    check_affine(file, affine)
-    return shape, affine
+        return function(file)
+    except ScanError:
+        raise
+    except Exception as error:  # the libraries raise any of their own errors
+        raise ScanError(f"{file}: {complaint} ({one_line(error)}): fetch or export it again") from error
+
+
+class ScanReader(ImageReader):
+    """What MONAI's `LoadImage` reads with, so that every bundle reads as `read_scan` does: `LoadImaged(reader=…)`.
+
+    Raises:
+        ScanError: as `read_scan`; `LoadImage` wraps it, see `errors.scan_error`.
+    """
+
+    def verify_suffix(self, filename: Sequence[Any] | Any) -> bool:
+        """Return True: a file of another format is an error that names it."""
+        return True
+
+    def read(self, data: Sequence[Any] | Any, **kwargs: Any) -> tuple[str, ...]:
+        """Return the names; an error here would make `LoadImage` try its own readers."""
+        return tuple(str(file) for file in ensure_tuple(data))
+
+    def get_data(self, img: Sequence[str]) -> tuple[np.ndarray, dict[str, Any]]:
+        """Read the voxels and the metadata that MONAI's transforms need."""
+        if len(img) != 1:
+            raise ScanError(f"{img[0]}: the first of {len(img)} files, expected one 3D volume: name one")
+        voxels, affine = read_scan(img[0])
+        return voxels, {
+            MetaKeys.AFFINE: affine,
+            MetaKeys.ORIGINAL_AFFINE: affine.copy(),
+            MetaKeys.SPATIAL_SHAPE: np.asarray(voxels.shape),
+            MetaKeys.SPACE: SpaceKeys.RAS,
+            MetaKeys.ORIGINAL_CHANNEL_DIM: float("nan"),  # MONAI's word for no channel
+        }

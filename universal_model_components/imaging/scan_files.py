@@ -11,19 +11,53 @@ from pathlib import Path
 
 from .errors import ScanError
 
-NIFTI = (".nii", ".nii.gz")
-SUFFIXES = (*NIFTI, ".mha", ".mhd", ".nrrd")
+PAIRS = {".hdr": ".img", ".hdr.gz": ".img.gz"}  # NIfTI in two files: the header, which stands for both, and the voxels
+NIBABEL = (".nii", ".nii.gz", *PAIRS, *PAIRS.values(), ".mgh", ".mgz")  # read by nibabel, everything else by ITK
+DETACHED = (".mhd", ".nhdr")  # headers that name the files of their voxels
+SUFFIXES = (*NIBABEL, ".mha", ".nrrd", *DETACHED)
+OTHER_IMAGES = (
+    *(".nii.bz2", ".nii.xz", ".nii.zst", ".mnc", ".head", ".par", ".gipl", ".gipl.gz", ".vtk", ".vti"),
+    *(".tif", ".tiff", ".npy", ".npz"),
+)  # volumes of formats that are not looked for; a folder that has some is named
+
+NAMED_DATA = re.compile(rb"^(?:ElementDataFile\s*=|data ?file:)[ \t]*(\S.*?)\s*$", re.MULTILINE | re.IGNORECASE)
+
+
+def suffix_of(file: str | Path) -> str:
+    """Return the suffix of a scan in lower case, such as `.nii.gz`; empty for another file."""
+    name = Path(file).name.lower()
+    return max((suffix for suffix in SUFFIXES if name.endswith(suffix)), key=len, default="")
 
 
 def stem(file: str | Path) -> str:
     """Return the path without its scan suffix: `ct/a.nii.gz` and `ct/a.nii` have the one id `ct/a`."""
     text = Path(file).as_posix()
-    suffix = max((s for s in SUFFIXES if text.lower().endswith(s)), key=len, default="")
-    return text[: len(text) - len(suffix)]
+    return text[: len(text) - len(suffix_of(text))]
 
 
 def find_scans(folder: Path) -> Iterator[Path]:
-    """Yield the scans below a folder, sorted; hidden ones are skipped, links are followed, folders visited once."""
+    """Yield the scans below a folder, sorted; hidden ones are skipped, links are followed, folders visited once.
+
+    Of a NIfTI pair (`.hdr`, `.img`) it is the header.
+    """
+    for parent, names in _walk(folder):
+        present = {name.lower() for name in names}
+        voxels = {name[: -len(hdr)] + img for hdr, img in PAIRS.items() for name in present if name.endswith(hdr)}
+        for name in names:
+            if suffix_of(name) and name.lower() not in voxels:
+                yield parent / name
+
+
+def name_other_images(folder: Path) -> list[str]:
+    """Return one line when there are images below a folder that are not read, none otherwise."""
+    other = [parent / name for parent, names in _walk(folder) for name in names if name.lower().endswith(OTHER_IMAGES)]
+    if not other:
+        return []
+    return [f"{other[0]}: not a format that is read ({len(other)} such files): convert to {', '.join(SUFFIXES[:2])}"]
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Yield each folder below one, and itself, once, with its visible files, sorted."""
     seen = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         if os.path.realpath(parent) in seen:  # by a link: the same scan under two ids could be in both splits
@@ -31,13 +65,11 @@ def find_scans(folder: Path) -> Iterator[Path]:
             continue
         seen.add(os.path.realpath(parent))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
-                yield Path(parent) / name
+        yield Path(parent), sorted(name for name in files if not name.startswith("."))
 
 
 def content_hash(file: str | Path) -> str:
-    """Return the SHA-256 of a scan's bytes; of a MetaImage header also those of the data file that it names.
+    """Return the SHA-256 of a scan's bytes; of a header in a file of its own also those of its voxels' files.
 
     Raises:
         ScanError: when the file cannot be read.
@@ -54,10 +86,30 @@ def content_hash(file: str | Path) -> str:
 
 
 def parts_of(file: str | Path) -> list[Path]:
-    """Return the files of a scan: itself and, of a MetaImage header, the data file that it names, if it exists."""
-    header = Path(file)
-    if header.suffix.lower() != ".mhd":
-        return [header]
-    named = re.search(rb"ElementDataFile\s*=\s*(\S.*?)\s*$", header.read_bytes(), re.MULTILINE)
-    data = header.parent / os.fsdecode(named[1]) if named else None
-    return [header, data] if data and data.is_file() else [header]
+    """Return the files of a scan: itself, the other one of a NIfTI pair, and those that a header names, if they exist.
+
+    Raises:
+        OSError: when a header cannot be read.
+    """
+    header, suffix = Path(file), suffix_of(file)
+    if suffix in DETACHED:
+        return [header, *(part for part in _named_data(header) if part.is_file())]
+    partner = {**PAIRS, **{voxels: header for header, voxels in PAIRS.items()}}.get(suffix, suffix)
+    others = [Path(stem(header) + end) for end in (partner, partner.upper()) if partner != suffix]
+    return [header, *[other for other in others if other.is_file()][:1]]
+
+
+def _named_data(header: Path) -> list[Path]:
+    """Return the files that a MetaImage or NRRD header names: one, a LIST on the next lines, or a numbered series."""
+    text = header.read_bytes()
+    found = NAMED_DATA.search(text)
+    if found is None:
+        return []
+    first = os.fsdecode(found[1])
+    names = [first]
+    series = re.fullmatch(r"(.*%0?\d*d.*?)\s+(\d+)\s+(\d+)\s+(\d+)(?:\s+\d+)?", first)
+    if first.split()[0].upper() == "LIST":
+        names = [line.strip() for line in os.fsdecode(text[found.end() :]).splitlines() if line.strip()]
+    elif series:
+        names = [series[1] % number for number in range(int(series[2]), int(series[3]) + 1, int(series[4]) or 1)]
+    return [header.parent / name for name in names]

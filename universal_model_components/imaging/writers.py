@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 from monai.data import NibabelWriter
+from monai.data.folder_layout import default_name_formatter
 
 from ..utils.files import write_atomically
+from .geometry import FORM_TOLERANCE, corner_distance
+from .scan_files import stem
 
 
 class AtomicNibabelWriter(NibabelWriter):
@@ -19,6 +22,8 @@ class AtomicNibabelWriter(NibabelWriter):
 
     It never resamples, and so accepts any affine; MONAI 1.6.1's writer fails on some that permute axes, even with
     resample=False.
+
+    Both forms of the header give its place; where the axes are sheared, as with a tilted gantry, only the sform can.
 
     Raises:
         OSError: when it cannot be written; an existing file is kept.
@@ -31,9 +36,23 @@ class AtomicNibabelWriter(NibabelWriter):
     def write(self, filename: Any, verbose: bool = False, **kwargs: Any) -> None:
         """Write the data array."""
         image = self.create_backend_obj(self.data_obj, affine=self.affine, dtype=self.output_dtype, **kwargs)
-        for set_form in (image.set_sform, image.set_qform):
-            set_form(self.affine, code=1)
+        image.set_sform(self.affine, code=1)
+        image.set_qform(self.affine, code=1)
+        if corner_distance(image.get_qform(), self.affine, image.shape[:3]) > FORM_TOLERANCE:
+            image.set_qform(self.affine, code=0)  # it cannot be sheared: a viewer that prefers it would move the mask
         write_atomically(Path(filename), lambda path: _write_compressed(image, path))
+
+
+def name_by_scan(meta: Mapping[str, Any] | None, saver: Any) -> dict[str, Any]:
+    """MONAI's names of saved images (`SaveImage.output_name_formatter`), for any suffix: `X.NII.GZ` → `X_seg.nii.gz`.
+
+    Args:
+        meta: of the image that is saved.
+        saver: the `SaveImage`.
+    """
+    named = default_name_formatter(dict(meta or {}), saver)
+    name = stem(named["subject"])
+    return {**named, "subject": name + named["subject"][len(name) :].lower()}
 
 
 def _write_compressed(image: Any, path: Path) -> None:

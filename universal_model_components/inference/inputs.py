@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..datalists.reader import check_keys, open_datalist
-from ..imaging.scan_files import SUFFIXES, find_scans, stem
+from ..imaging.scan_files import SUFFIXES, find_scans, name_other_images, stem
 from ..tasks.candidates import read_candidates
 from ..tasks.segmentation_data import read_cases
 from ..utils.settings import to_bool, to_optional
@@ -47,6 +47,8 @@ def list_scans(
     else:
         folders = [root] if modality or modalities is None else [root / name for name in modalities]
         scans = [_scan(file, root, folder.name) for folder in folders for file in find_scans(folder)]
+        for line in (line for folder in folders for line in name_other_images(folder)):
+            logger.warning(line)
     if modality:
         scans = [{**scan, "modality": modality} for scan in scans]
     _check(scans, root, modalities)

@@ -45,7 +45,8 @@ def adni(
     """Make the datalist of ADNI: AD is class 1, NC class 0; one scan per subject, the earliest.
 
     Args:
-        root: folder of the archive's download, .nii or .nii.gz at any depth, subject id (002_S_0295) in the path.
+        root: folder of the archive's download, NIfTI in one file or two at any depth, subject id (002_S_0295) in the
+            path.
         output: datalist to write.
         table: CSV with columns Subject and Group (AD, CN or NC; others are skipped); the one in root when absent.
         seed: of the split.
