@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read and check scans: NIfTI, MetaImage and NRRD, by MONAI's readers, with one error type for all of them."""
+"""Read and check scans: NIfTI, MetaImage and NRRD by MONAI's readers, DICOM series, with one error type for all."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ import nibabel
 import numpy as np
 from monai.data import ITKReader, NibabelReader
 
+from .dicom import read_series, series_grid
+from .dicom_header import is_dicom
 from .errors import ScanError, one_line
 from .geometry import check_affine, spacing_of
 from .scan_files import NIFTI
 
 
 def read_scan(file: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read a NIfTI, MetaImage or NRRD file with MONAI's readers and check that it is a 3D scalar volume.
+    """Read a NIfTI, MetaImage or NRRD file, or a DICOM series, and check that it is a 3D scalar volume.
 
     Returns:
         The voxels as stored (any real type) and the affine in mm, RAS.
@@ -25,6 +27,8 @@ def read_scan(file: str | Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ScanError: missing, unreadable or truncated file, other than three axes, singular affine.
     """
+    if is_dicom(file):
+        return read_series(file)
     if not Path(file).is_file():
         raise ScanError(f"{file}: no such file: correct the datalist or fetch the scan")
     is_nifti = str(file).lower().endswith(NIFTI)
@@ -65,6 +69,8 @@ def read_grid(file: str | Path) -> tuple[tuple[int, ...], np.ndarray]:
     Raises:
         ScanError: when there is no header to read, or it is not that of a 3D volume, or its affine is singular.
     """
+    if is_dicom(file):
+        return series_grid(file)
     try:
         if str(file).lower().endswith(NIFTI):
             header: Any = nibabel.load(file)

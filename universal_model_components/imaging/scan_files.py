@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from .dicom import find_series, origin_of, slices_of
+from .dicom_header import is_dicom
 from .errors import ScanError
 
 NIFTI = (".nii", ".nii.gz")
@@ -22,8 +24,17 @@ def stem(file: str | Path) -> str:
     return text[: len(text) - len(suffix)]
 
 
+def names_of(scan: Path) -> set[str]:
+    """Return the names by which a list may call a scan: that of its file, and the UID of a DICOM series."""
+    origin = origin_of(scan)
+    return {stem(scan.name), *([origin.series] if origin else [])}
+
+
 def find_scans(folder: Path) -> Iterator[Path]:
-    """Yield the scans below a folder, sorted; hidden ones are skipped, links are followed, folders visited once."""
+    """Yield the scans below a folder, sorted; hidden ones are skipped, links are followed, folders visited once.
+
+    A DICOM series is yielded as its folder, or as the first of its files where several share a folder.
+    """
     seen = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         if os.path.realpath(parent) in seen:  # by a link: the same scan under two ids could be in both splits
@@ -34,10 +45,13 @@ def find_scans(folder: Path) -> Iterator[Path]:
         for name in sorted(files):
             if name.lower().endswith(SUFFIXES) and not name.startswith("."):
                 yield Path(parent) / name
+        yield from find_series(parent, (name for name in files if not name.lower().endswith(SUFFIXES)))
 
 
 def content_hash(file: str | Path) -> str:
     """Return the SHA-256 of a scan's bytes; of a MetaImage header also those of the data file that it names.
+
+    Of a DICOM series it is that of all its files, in the order of their names.
 
     Raises:
         ScanError: when the file cannot be read.
@@ -54,8 +68,14 @@ def content_hash(file: str | Path) -> str:
 
 
 def parts_of(file: str | Path) -> list[Path]:
-    """Return the files of a scan: itself and, of a MetaImage header, the data file that it names, if it exists."""
+    """Return the files of a scan: itself and, of a MetaImage header, the data file that it names, if it exists.
+
+    Raises:
+        ScanError: when a path of DICOM files is not one series.
+    """
     header = Path(file)
+    if is_dicom(header):
+        return [part.file for part in slices_of(header)]
     if header.suffix.lower() != ".mhd":
         return [header]
     named = re.search(rb"ElementDataFile\s*=\s*(\S.*?)\s*$", header.read_bytes(), re.MULTILINE)

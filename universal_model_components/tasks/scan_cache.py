@@ -8,7 +8,6 @@ made again for another `patch_size`.
 
 from __future__ import annotations
 
-import glob
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ from ..imaging.errors import ScanError, problem_of
 from ..imaging.hdf5 import case_file, dequantize, encode, quantize
 from ..imaging.normalization import load_scan
 from ..imaging.reading import read_grid
-from ..imaging.scan_files import stem
+from ..imaging.scan_files import parts_of
 from ..utils.files import write_atomically
 from ..utils.parallel import run_parallel
 from ..utils.settings import to_bool, to_optional
@@ -128,9 +127,8 @@ def middle(shape: Sequence[int]) -> list[int]:
 
 
 def _identity(file: str, settings: Mapping[str, Any]) -> str:
-    """Identify what a cached scan was made from: its files (MetaImage has two), and the settings."""
-    path = Path(file)
-    parts = sorted(path.parent.glob(glob.escape(stem(path.name)) + ".*"))
+    """Identify what a cached scan was made from: its files (MetaImage and DICOM have several), and the settings."""
+    parts = parts_of(file)
     return json.dumps([settings, [[part.name, part.stat().st_size, part.stat().st_mtime_ns] for part in parts]])
 
 
