@@ -56,7 +56,8 @@ def find_cases(
     for modality in modalities:
         scans = list(find_scans(root / modality))
         if not scans:
-            problems.append(f"{root / modality}: no scan in it ({', '.join(SUFFIXES)}): add some, or change modalities")
+            formats = ", ".join([*SUFFIXES, "DICOM"])
+            problems.append(f"{root / modality}: no scan in it ({formats}): add some, or change modalities")
         for scan in scans:
             image = scan.relative_to(root).as_posix()
             case, patient, problem = _identify(scan, image, modality)

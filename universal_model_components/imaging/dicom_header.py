@@ -19,6 +19,16 @@ SINGLE_FRAME = {"2": "ct", "4": "mri", "128": "pet"}
 MULTI_FRAME = {"2.1": "ct", "2.2": "ct", "4.1": "mri", "4.4": "mri", "130": "pet", "128.1": "pet"}
 MODALITIES = {STORAGE + end: name for end, name in (SINGLE_FRAME | MULTI_FRAME).items()}
 SUFFIXES = (".dcm", ".dicom", ".ima")  # of files without DICOM's preamble; one with a preamble may have any name
+TAGS = {
+    "type": "0008|0008",
+    "class": "0008|0016",
+    "patient": "0010|0020",
+    "series": "0020|000e",
+    "position": "0020|0032",
+    "orientation": "0020|0037",
+    "frames": "0028|0008",
+    "spacing": "0028|0030",
+}
 PERPENDICULAR = 0.01  # how far the lengths and the product of the direction cosines may be from 1 and 0
 
 
@@ -85,14 +95,14 @@ def read_slice(file: Path) -> Slice | None:
         problem = f"{file.name}: {undecoded(raw, error)}"
         return Slice(file, _raw_value(raw, b"\x20\x00\x0e\x00"), "", modality, problem=problem) if modality else None
     tags = reader.GetMetaDataDictionary()
-    known = {key: tags[key].strip("\0 ") for key in tags.GetKeys() if isinstance(tags[key], str)}
-    kind = known.get("0008|0016", "")
+    known = {name: tags[tag].strip("\0 ") for name, tag in TAGS.items() if tags.HasKey(tag)}
+    kind = known.get("class", "")
     if kind not in MODALITIES:
         return None
-    frames = int(known.get("0028|0008") or 1)
+    frames = int(known.get("frames") or 1)
     multi = frames > 1 or kind.removeprefix(STORAGE) in MULTI_FRAME
     size, problem = reader.GetNumberOfComponents(), ""
-    place, spacing = (_numbers(known, *keys) for keys in (("0020|0032", "0020|0037"), ("0028|0030",)))
+    place, spacing = (_numbers(known, *keys) for keys in (("position", "orientation"), ("spacing",)))
     if multi:
         problem = f"{file.name}: a multi-frame image of {frames} frames: convert it, for example with dcm2niix"
     elif size != 1:
@@ -100,8 +110,8 @@ def read_slice(file: Path) -> Slice | None:
     elif len(place) != 9 or len(spacing) != 2 or min(spacing) <= 0 or not _are_perpendicular(place[3:]):
         problem = f"{file.name}: no valid position, orientation and pixel spacing in its header: export it again"
     return Slice(
-        *(file, known.get("0020|000e", ""), known.get("0010|0020", ""), MODALITIES[kind]),
-        localizer="LOCALIZER" in known.get("0008|0008", "").split("\\"),
+        *(file, known.get("series", ""), known.get("patient", ""), MODALITIES[kind]),
+        localizer="LOCALIZER" in known.get("type", "").split("\\"),
         problem=problem,
         shape=(reader.GetDimensions(0), reader.GetDimensions(1)),
         place=place,

@@ -75,7 +75,8 @@ def _check(scans: Sequence[Mapping[str, Any]], root: Path, modalities: Sequence[
     if not scans:
         where = root if root.is_dir() else f"{root}, which is not a folder"
         which = "" if modalities is None else f" in sub-folders {list(modalities)}, or modality"
-        raise ValueError(f"dataset_dir: no scan in {where}: give a folder of scans ({', '.join(SUFFIXES)}){which}")
+        formats = ", ".join([*SUFFIXES, "DICOM"])
+        raise ValueError(f"dataset_dir: no scan in {where}: give a folder of scans ({formats}){which}")
     seen: dict[str, str] = {}
     for scan in scans:
         file, name = scan["image"], scan.get("modality")
