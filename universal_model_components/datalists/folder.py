@@ -6,10 +6,13 @@ The split is by group (patient), see `splits`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..imaging.dicom import find_series, origin_of
+from ..imaging.dicom_header import MODALITIES
 from ..imaging.scan_files import SUFFIXES, find_scans, name_other_images, stem
 from ..utils.tables import read_table
 from .splits import split_cases
@@ -49,21 +52,42 @@ def find_cases(
     problems: list[str] = []
     cases: list[dict[str, str]] = []
     seen: dict[str, str] = {}
+    names: set[str] = set()
     for modality in modalities:
         scans = list(find_scans(root / modality))
         if not scans:
-            problems.append(f"{root / modality}: no scan in it ({', '.join(SUFFIXES)}): add some, or change modalities")
+            formats = ", ".join([*SUFFIXES, "DICOM"])
+            problems.append(f"{root / modality}: no scan in it ({formats}): add some, or change modalities")
         problems += name_other_images(root / modality)
         for scan in scans:
-            case = scan.relative_to(root).as_posix()
+            image = scan.relative_to(root).as_posix()
+            case, patient, problem = _identify(scan, image, modality)
+            names |= {stem(image), stem(case)}
+            if problem:
+                problems.append(problem)
+                continue
             if stem(case) in seen:
                 problems.append(f"{scan}: has the same id as {root / seen[stem(case)]}: skipped, remove or rename one")
                 continue
-            seen[stem(case)] = case
-            group = named.get(stem(case), stem(case))
-            cases.append({"image": case, "modality": modality, "case": case, "group": group})
-    problems += [f"groups: no scan {name!r} in {root}: correct {groups}" for name in named if name not in seen]
+            seen[stem(case)] = image
+            group = named.get(stem(image)) or named.get(stem(case)) or patient or stem(case)
+            cases.append({"image": image, "modality": modality, "case": case, "group": group})
+    problems += [f"groups: no scan {name!r} in {root}: correct {groups}" for name in named if name not in names]
     return cases, problems + _strays(root, modalities)
+
+
+def _identify(scan: Path, image: str, modality: str) -> tuple[str, str | None, str | None]:
+    """Return the case id of a scan, its patient where known, and what is wrong: a series in another modality's folder.
+
+    Of a DICOM series both are hashes: folders and files are often named by the patient.
+    """
+    origin = origin_of(scan)
+    if origin is None:
+        return image, None, None
+    problem = None
+    if modality in MODALITIES.values() and origin.modality != modality:
+        problem = f"{scan}: a DICOM series of {origin.modality!r} in the folder of {modality!r}: skipped, move it"
+    return f"{modality}/{origin.hashed_series}", origin.hashed_patient, problem
 
 
 def folder_datalist(
@@ -73,7 +97,7 @@ def folder_datalist(
     validation_fraction: float = 0.2,
     groups: str | Path | None = None,
 ) -> tuple[dict[str, Any], list[str]]:
-    """Make the datalist of a folder with one sub-folder for each modality; no file is read.
+    """Make the datalist of a folder with one sub-folder for each modality; only headers of DICOM files are read.
 
     Args:
         dataset_dir: folder that holds `ct/`, `mri/`, …
@@ -101,7 +125,11 @@ def _strays(root: Path, modalities: Sequence[str]) -> list[str]:
     problems = []
     for entry in sorted(root.iterdir()):
         if entry.is_file() and entry.name.lower().endswith(SUFFIXES):
-            problems.append(f"{entry}: not in the folder of a modality: skipped, move it to one of {list(modalities)}")
+            problems.append(_stray(entry, modalities))
         elif entry.is_dir() and entry.name not in modalities and next(find_scans(entry), None):
             problems.append(f"{entry}: unknown modality {entry.name!r}: skipped, add it to modalities or move it away")
-    return problems
+    return problems + [_stray(series, modalities) for series in find_series(root, os.listdir(root))]
+
+
+def _stray(scan: Path, modalities: Sequence[str]) -> str:
+    return f"{scan}: not in the folder of a modality: skipped, move it to one of {list(modalities)}"

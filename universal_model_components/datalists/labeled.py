@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..imaging.dicom import origin_of
+from ..imaging.errors import ScanError
 from ..imaging.scan_files import find_scans, name_other_images, stem
 from ..utils.tables import read_table
 from .making import Case
@@ -71,7 +73,7 @@ def find_pairs(root: Path, part: str, modality: str, channel: int | None) -> tup
             problems.append(f"{images[name]}: no label {base} in labels{part}: skipped")
         else:
             paths = [file.relative_to(root).as_posix() for file in (images[name], labels[base])]
-            cases.append(_case(paths[0], paths[1], modality, base))
+            cases.append(_case(paths[0], paths[1], modality, base, _patient(images[name])))
     problems += [
         f"{labels[name]}: no image {name} in images{part}: skipped" for name in sorted(set(labels) - set(channels))
     ]
@@ -80,6 +82,12 @@ def find_pairs(root: Path, part: str, modality: str, channel: int | None) -> tup
 
 def _by_name(folder: Path) -> dict[str, Path]:
     return {stem(file.relative_to(folder).as_posix()): file for file in find_scans(folder)}
+
+
+def _patient(scan: Path) -> str | None:
+    """Return the patient that a DICOM series names, hashed."""
+    origin = origin_of(scan)
+    return origin.hashed_patient if origin else None
 
 
 def _case(image: str, label: str | int, modality: str, identity: str, group: str | None = None) -> Case:
@@ -115,7 +123,7 @@ def find_rows(
         where = f"{table} line {line}"
         image, label = _below(root, row["image"]), _label(root, row["label"])
         kind = row.get("modality") or modality or read_modality(root, None, modalities)
-        if image is None or not (root / image).is_file():
+        if image is None or not (root / image).exists():
             problems.append(f"{where}: no image {row['image']!r} in {root}: skipped, correct the path")
         elif label is None:
             problems.append(f"{where}: label {row['label']!r} is neither a mask in {root} nor a class 0, 1, …: skipped")
@@ -124,7 +132,11 @@ def find_rows(
         elif stem(image) in cases:
             problems.append(f"{where}: {image} occurs twice: skipped, remove one")
         else:
-            cases[stem(image)] = _case(image, label, kind, stem(Path(image).name), row.get("group"))
+            try:
+                group = row.get("group") or _patient(root / image)
+                cases[stem(image)] = _case(image, label, kind, stem(Path(image).name), group)
+            except ScanError as error:
+                problems.append(f"{where}: {error}: skipped")
     if len({type(case["label"]) for case in cases.values()}) > 1:
         raise ValueError(f"table: {table} holds masks and classes as labels: make a table of each")
     return list(cases.values()), problems

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read and check scans: NIfTI and MGH by nibabel, all other formats by ITK, with one error type for all of them.
+"""Read and check scans: NIfTI and MGH by nibabel, all else by ITK, DICOM series by its GDCM, with one error type.
 
 It is the only place that chooses a reader, whatever else is installed; MONAI's `LoadImaged` comes here by `ScanReader`.
 """
@@ -16,6 +16,8 @@ from monai.data import ImageReader
 from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
 
 from . import itk_files, nibabel_files
+from .dicom import read_series, series_grid
+from .dicom_header import is_dicom
 from .errors import ScanError, one_line
 from .geometry import spacing_of
 from .headers import Header, check_header, notes_of
@@ -28,7 +30,7 @@ def read_scan(file: str | Path) -> tuple[np.ndarray, np.ndarray]:
     """Read a scan and check that it is a 3D scalar volume.
 
     Args:
-        file: of any format in `scan_files.SUFFIXES`, or another one that ITK reads.
+        file: of any format in `scan_files.SUFFIXES`, a DICOM series, or another format that ITK reads.
 
     Returns:
         The voxels (any real type, in this machine's byte order; scaled where the header says so) and the affine in
@@ -38,6 +40,8 @@ def read_scan(file: str | Path) -> tuple[np.ndarray, np.ndarray]:
         ScanError: missing, unreadable or truncated file, other than three axes, voxels that are not one real number
             each, singular affine.
     """
+    if is_dicom(file):
+        return read_series(file)
     if not Path(file).is_file():
         raise ScanError(f"{file}: no such file: correct the datalist or fetch the scan")
     complaint = "unreadable or truncated"
@@ -65,6 +69,8 @@ def read_grid(file: str | Path) -> tuple[tuple[int, ...], np.ndarray]:
     Raises:
         ScanError: when there is no header to read, or it is not that of a 3D scalar volume, or its affine is singular.
     """
+    if is_dicom(file):
+        return series_grid(file)
     header = _header(file)
     check_header(file, header)
     return header.shape, header.affine
@@ -76,7 +82,7 @@ def header_notes(file: str | Path) -> list[str]:
     Raises:
         ScanError: when the header cannot be read.
     """
-    return notes_of(file, _header(file)) if Path(file).is_file() else []
+    return notes_of(file, _header(file)) if Path(file).is_file() and not is_dicom(file) else []
 
 
 def _header(file: str | Path) -> Header:

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from .dicom import find_series, origin_of, slices_of
+from .dicom_header import is_dicom
 from .errors import ScanError
 
 PAIRS = {".hdr": ".img", ".hdr.gz": ".img.gz"}  # NIfTI in two files: the header, which stands for both, and the voxels
@@ -35,10 +37,17 @@ def stem(file: str | Path) -> str:
     return text[: len(text) - len(suffix_of(text))]
 
 
+def names_of(scan: Path) -> set[str]:
+    """Return the names by which a list may call a scan: that of its file, and the UID of a DICOM series."""
+    origin = origin_of(scan)
+    return {stem(scan.name), *([origin.series] if origin else [])}
+
+
 def find_scans(folder: Path) -> Iterator[Path]:
     """Yield the scans below a folder, sorted; hidden ones are skipped, links are followed, folders visited once.
 
-    Of a NIfTI pair (`.hdr`, `.img`) it is the header.
+    Of a NIfTI pair (`.hdr`, `.img`) it is the header. A DICOM series is yielded as its folder, or as the first of
+    its files where several share a folder.
     """
     for parent, names in _walk(folder):
         present = {name.lower() for name in names}
@@ -46,6 +55,7 @@ def find_scans(folder: Path) -> Iterator[Path]:
         for name in names:
             if suffix_of(name) and name.lower() not in voxels:
                 yield parent / name
+        yield from find_series(parent, (name for name in names if not suffix_of(name)))
 
 
 def name_other_images(folder: Path) -> list[str]:
@@ -71,6 +81,8 @@ def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
 def content_hash(file: str | Path) -> str:
     """Return the SHA-256 of a scan's bytes; of a header in a file of its own also those of its voxels' files.
 
+    Of a DICOM series it is that of all its files, in the order of their names.
+
     Raises:
         ScanError: when the file cannot be read.
     """
@@ -88,10 +100,15 @@ def content_hash(file: str | Path) -> str:
 def parts_of(file: str | Path) -> list[Path]:
     """Return the files of a scan: itself, the other one of a NIfTI pair, and those that a header names, if they exist.
 
+    Of a DICOM series they are its slices.
+
     Raises:
         OSError: when a header cannot be read.
+        ScanError: when a path of DICOM files is not one series.
     """
     header, suffix = Path(file), suffix_of(file)
+    if is_dicom(header):
+        return [part.file for part in slices_of(header)]
     if suffix in DETACHED:
         return [header, *(part for part in _named_data(header) if part.is_file())]
     partner = {**PAIRS, **{voxels: header for header, voxels in PAIRS.items()}}.get(suffix, suffix)

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..datalists.reader import check_keys, open_datalist
-from ..imaging.scan_files import SUFFIXES, find_scans, name_other_images, stem
+from ..imaging.scan_files import SUFFIXES, find_scans, name_other_images, names_of, stem
 from ..tasks.candidates import read_candidates
 from ..tasks.segmentation_data import read_cases
 from ..utils.settings import to_bool, to_optional
@@ -57,7 +58,8 @@ def list_scans(
 
 
 def _scan(file: Path, root: Path, modality: str) -> dict[str, Any]:
-    return {"image": str(file), "case": stem(file.relative_to(root)), "modality": modality}
+    case = stem(file.relative_to(root)) if file != root else file.name  # the root itself: a folder of DICOM slices
+    return {"image": str(file), "case": case, "modality": modality}
 
 
 def _listed(root: Path, datalist: str | Path, split: str | None) -> Iterator[dict[str, Any]]:
@@ -75,15 +77,18 @@ def _check(scans: Sequence[Mapping[str, Any]], root: Path, modalities: Sequence[
     if not scans:
         where = root if root.is_dir() else f"{root}, which is not a folder"
         which = "" if modalities is None else f" in sub-folders {list(modalities)}, or modality"
-        raise ValueError(f"dataset_dir: no scan in {where}: give a folder of scans ({', '.join(SUFFIXES)}){which}")
+        formats = ", ".join([*SUFFIXES, "DICOM"])
+        raise ValueError(f"dataset_dir: no scan in {where}: give a folder of scans ({formats}){which}")
     seen: dict[str, str] = {}
     for scan in scans:
         file, name = scan["image"], scan.get("modality")
         if modalities is not None and name not in modalities:
             raise ValueError(f"modality: {name!r} of {file} is not one of {list(modalities)}: give modality")
-        if stem(file) in seen:
-            raise ValueError(f"{file}: would be written over {seen[stem(file)]}'s result: rename or remove one")
-        seen[stem(file)] = file
+        # MONAI's writers take what follows the last dot for the suffix: of two DICOM files in one folder, each a series
+        target = stem(file) if file.lower().endswith(SUFFIXES) or Path(file).is_dir() else os.path.splitext(file)[0]
+        if target in seen:
+            raise ValueError(f"{file}: would be written over {seen[target]}'s result: rename or remove one")
+        seen[target] = file
 
 
 def list_candidates(
@@ -129,9 +134,10 @@ def _images_of(listed: Mapping[str, Any], root: Path) -> dict[str, Path]:
     """Find the scan of each listed series, by its name."""
     images: dict[str, Path] = {}
     for image in [root] if root.is_file() else find_scans(root):
-        first = images.setdefault(stem(image.name), image)
-        if first != image and stem(image.name) in listed:
-            raise ValueError(f"candidates: {image} and {first} are both the scan of a series: remove one")
+        for name in names_of(image):
+            first = images.setdefault(name, image)
+            if first != image and name in listed:
+                raise ValueError(f"candidates: {image} and {first} are both the scan of a series: remove one")
     return images
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..imaging.reading import read_grid
-from ..imaging.scan_files import find_scans, stem
+from ..imaging.scan_files import find_scans, names_of
 from .candidates import check_inside, read_candidates
 from .classification_data import CLASSES, check_classes, sample_labels
 from .findings import ERROR, FINE, WARNING, Finding
@@ -45,7 +45,7 @@ def check_candidates(file: str | Path, dataset_dir: str | Path) -> Iterator[Find
     """Check a CSV of candidates: its columns and values, a scan for each series, each candidate inside its scan."""
     try:
         listed = read_candidates(file)
-        scans = {Path(stem(scan.name)).name: scan for scan in find_scans(Path(dataset_dir))}
+        scans = {name: scan for scan in find_scans(Path(dataset_dir)) for name in names_of(scan)}
         unknown = [series for series in listed if series not in scans]
         if unknown:
             text = f"{len(unknown)} of {len(listed)} series have no scan below {dataset_dir}, first {unknown[0]}"

@@ -127,8 +127,8 @@ def middle(shape: Sequence[int]) -> list[int]:
 
 
 def _identity(file: str, settings: Mapping[str, Any]) -> str:
-    """Identify what a cached scan was made from: its files (a detached header has several), and the settings."""
-    parts = parts_of(file) if Path(file).is_file() else []
+    """Identify what a cached scan was made from: its files (some formats and DICOM have several), and the settings."""
+    parts = parts_of(file) if Path(file).exists() else []
     return json.dumps([settings, [[part.name, part.stat().st_size, part.stat().st_mtime_ns] for part in parts]])
 
 

@@ -18,6 +18,7 @@ from monai.transforms import Compose
 
 from ..datalists.reader import check_keys, entries_of, open_datalist
 from ..datalists.splits import hash_order
+from ..imaging.dicom_header import is_dicom
 from ..imaging.errors import ScanError, scan_error
 from ..imaging.geometry import Grid, check_same_grid
 from ..imaging.reading import read_grid
@@ -81,7 +82,7 @@ def check_entry(where: str, entry: Any, root: Path, keys: Sequence[str]) -> dict
         if not path.exists():
             raise ValueError(f"{where}: no file {path}: correct {key!r}, or dataset_dir")
         case[key] = str(path)
-    if len(files) == 2 and all(case[key].lower().endswith(SUFFIXES) for key in files):
+    if len(files) == 2 and all(case[key].lower().endswith(SUFFIXES) or is_dicom(case[key]) for key in files):
         label, image = (Grid(case[key], *read_grid(case[key])) for key in ("label", "image"))
         check_same_grid(label, image)
     return case
