@@ -68,6 +68,7 @@ _PUBLIC = {
     "training.schedules": "FineTuningSchedule fine_tuning_groups",
     "training.sampling": "BalancedBatchSampler SamplerStep",
     "training.statistics": "ReestimatedStatistics",
+    "utils.command_line": "check_command_line",
     "utils.errors": "show_user_errors",
     "utils.settings": "to_bool",
     "inference.encoder": "encoder",

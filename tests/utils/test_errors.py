@@ -196,6 +196,7 @@ BTS, LNC = "brats_mri_whole_tumor_segmentation", "lung_nodule_ct_classification"
             ["--dataset_dir", "no", *TINY],
             "inference: dataset_dir: no scan in no, which is not a folder",
         ),
+        (BTS, ["train"], ["--epoch", "3", *TINY], "train: unknown settings: --epoch (did you mean --epochs?)"),
         (BTS, ["train"], ["--amp", "perhaps", *TINY], "train: amp: 'perhaps' is not a boolean"),
         (BTS, ["train", "evaluate"], ["--datalist", "no.json", *TINY], "evaluate: pretrained_weights: no file"),
         (LNC, ["train", "evaluate"], ["--datalist", "no.json", *TINY], "evaluate: datalist: cannot read no.json"),
