@@ -70,6 +70,7 @@ _PUBLIC = {
     "training.statistics": "ReestimatedStatistics",
     "utils.command_line": "check_command_line",
     "utils.errors": "show_user_errors",
+    "utils.files": "make_folders",
     "utils.settings": "to_bool",
     "inference.encoder": "encoder",
     "weights.loading": "load_pretrained load_weights",

@@ -50,7 +50,7 @@ def test_good_settings_pass(settings):
         ["spacing", [1, 1], "is not three positive numbers"],
         ["spacing", [1, 1, 0], "is not three positive numbers"],
         ["patch_size", [30, 32, 16], "each divisible by 8"],
-        ["patch_size", [64, 64], "each divisible by 8"],
+        ["patch_size", [64, 64], "is not three whole numbers of voxels"],
         ["intensity_range", [0], r"is neither \[low, high\] nor null"],
         ["intensity_range", [4000, 0], r"is neither \[low, high\] nor null"],
         ["intensity_range", {"ct": [-1000, 1000], "mri": [4000, 0]}, r"\[4000, 0\] is neither \[low, high\] nor null"],
