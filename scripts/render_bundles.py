@@ -114,9 +114,15 @@ def settings_first(config: Mapping[str, Any]) -> dict[str, Any]:
     """Order a config for readers: imports, what users set, what is built from it, and at last what is run."""
     others = [key for key in config if key not in (*USER_KEYS, *LAST)]
     ordered = {key: config[key] for key in dict.fromkeys(["imports", *USER_KEYS, *others, *LAST]) if key in config}
-    if "settings" in config:
-        ordered["settings"] = {key: config["settings"][key] for key in sorted(config["settings"], key=USER_KEYS.index)}
+    for name in ("settings", "checked"):
+        if name in config:
+            ordered[name] = {key: config[name][key] for key in sorted(config[name], key=_place)}
     return ordered
+
+
+def _place(key: str) -> int:
+    """Return the place of a key among those that users set; what is made of them comes after."""
+    return USER_KEYS.index(key) if key in USER_KEYS else len(USER_KEYS)
 
 
 def lay_out(value: Any, before: int = 0, margin: str = "") -> str:

@@ -43,6 +43,9 @@ def test_a_stray_value_is_background_and_reported(caplog):
         [None, [0, 0.5, 1, 1], "label value 0.5 in 1 voxels, expected whole numbers from 0 on"],
         [None, [0, -1, 1, 1], "label value -1 in 1 voxels"],
         [MMWHS, [0, 1, 420, 205], "label value 1 in 1 voxels"],
+        [None, [0, 1, float("inf"), 1], "label value inf in 1 voxels, expected whole numbers from 0 on"],
+        [None, [0, 1, float("nan"), 1], "label value nan in 1 voxels, expected whole numbers from 0 on"],
+        [[1, 2], [0, 1, -float("inf"), 1], r"label value -inf in 1 voxels, expected \[0, 1, 2\]"],
     ],
 )
 def test_an_unexpected_value_is_named(values, mask, message):
@@ -50,7 +53,13 @@ def test_an_unexpected_value_is_named(values, mask, message):
         Labels(values).merge(torch.tensor(mask), "mask")
 
 
-@pytest.mark.parametrize("values", [{"foreground": []}, {"foreground": [1], "stray": [1]}, {"atrium": [420]}, []])
+@pytest.mark.parametrize(
+    "values",
+    [
+        *({"foreground": []}, {"foreground": [1], "stray": [1]}, {"atrium": [420]}, []),
+        *("all", [0.5], ["1"], [True], {"foreground": "420"}),
+    ],
+)
 def test_settings_that_make_no_sense_are_refused(values):
     with pytest.raises(ValueError, match="label_values"):
         Labels(values)

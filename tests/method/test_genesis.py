@@ -336,7 +336,7 @@ def test_maps_decrease_as_often_as_said():
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"), [({"mask": 1.5}, "mask: "), ({"mask_side": 0}, "mask_side: expected at")]
+    ("settings", "said"), [({"mask": 1.5}, "mask: "), ({"mask_side": 0}, "mask_side: expected a whole")]
 )
 def test_masks_that_make_no_sense_are_named(settings, said):
     with pytest.raises(ValueError, match=said):

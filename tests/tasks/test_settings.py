@@ -6,6 +6,8 @@ import json
 import pytest
 from conftest import REPOSITORY
 
+from universal_model_components.method.trainer import PARTS
+from universal_model_components.tasks import settings
 from universal_model_components.tasks.settings import check_settings
 
 TASKS = json.loads((REPOSITORY / "scripts/bundle_parts/tasks.json").read_text())
@@ -50,7 +52,7 @@ def test_good_settings_pass(settings):
         ["spacing", [1, 1], "is not three positive numbers"],
         ["spacing", [1, 1, 0], "is not three positive numbers"],
         ["patch_size", [30, 32, 16], "each divisible by 8"],
-        ["patch_size", [64, 64], "each divisible by 8"],
+        ["patch_size", [64, 64], "is not three whole numbers of voxels"],
         ["intensity_range", [0], r"is neither \[low, high\] nor null"],
         ["intensity_range", [4000, 0], r"is neither \[low, high\] nor null"],
         ["intensity_range", {"ct": [-1000, 1000], "mri": [4000, 0]}, r"\[4000, 0\] is neither \[low, high\] nor null"],
@@ -92,3 +94,30 @@ def test_statistics_that_the_network_does_not_keep_cannot_be_estimated():
     settings = {"transfer": "encoder", "loaded_statistics": "reestimated", "batch_statistics": "true"}
     with pytest.raises(ValueError, match=r"^loaded_statistics: .* give batch_statistics false"):
         check_settings(settings)
+
+
+PRETRAINING = {"alpha": 1, "schedule": {}, "mial": "false", "scale_classifier": True}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        [{"learning_rate": 0.1}, "learning_rate: 0.1 is not a mapping with a rate for each of"],
+        [{"learning_rate": {"unet": 0.1}}, r"learning_rate: .* for each of \['unet', 'scale_classifier'\]"],
+        [{"learning_rate": {"unet": 1, "scale_classifier": 1, "decoder": 1}}, "learning_rate: .* for each of"],
+        [{"pretext": "jigsaw"}, r"learning_rate: .* for each of \['unet', 'classifier'\]"],
+        [{"schedule": "warmup"}, "schedule: 'warmup' is not what it describes: give warmup_steps"],
+        [{"modalities": ["ct", "pet"], "spacing": None, "intensity_range": {"ct": None}}, "for modality 'pet'"],
+        [{"modalities": ["ct"], "modality": "mri"}, r"modality: 'mri' is not one of \['ct'\]"],
+        [{"dataset_dir": "null"}, "dataset_dir: null is for prepare"],
+    ],
+)
+def test_settings_of_pretraining_that_do_not_fit_together(changes, message):
+    good = {**PRETRAINING, "learning_rate": {"unet": 1.0, "scale_classifier": 0.1}}
+    check_settings(good, {"dataset_dir": "."})
+    with pytest.raises(ValueError, match=message):
+        check_settings(good, changes)
+
+
+def test_the_parts_with_rates_are_the_trainers():
+    assert set(settings.PARTS) == set(PARTS)

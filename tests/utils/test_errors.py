@@ -147,12 +147,26 @@ def test_the_hook_leaves_bugs_and_interactive_sessions_alone(hook, capsys, monke
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize(("hint", "line"), [((), "interrupted"), (("run again",), "interrupted: run again")])
-def test_the_hook_ends_after_ctrl_c(hook, hint, line, capsys):
+@pytest.mark.parametrize(
+    ("command", "hint", "line"),
+    [
+        ("train", (), "interrupted: run again with --resume true to continue from the last checkpoint"),
+        ("evaluate", (), "interrupted: run again: it starts from the first case"),
+        (
+            "inference",
+            (),
+            "interrupted: run again: it starts from the first scan; files that were written are complete",
+        ),
+        ("prepare", ("run again to resume",), "interrupted: run again to resume"),
+        ("doctor", (), "interrupted"),
+    ],
+)
+def test_the_hook_ends_after_ctrl_c_and_says_how_to_go_on(hook, command, hint, line, capsys):
+    show_user_errors(command)
     with pytest.raises(SystemExit) as ended:
         hook[0](KeyboardInterrupt(*hint))
     assert ended.value.code == 130
-    assert capsys.readouterr().err == f"train: {line}\n"
+    assert capsys.readouterr().err == f"{command}: {line}\n"
 
 
 def command(bundle, configs, *options):
@@ -196,6 +210,7 @@ BTS, LNC = "brats_mri_whole_tumor_segmentation", "lung_nodule_ct_classification"
             ["--dataset_dir", "no", *TINY],
             "inference: dataset_dir: no scan in no, which is not a folder",
         ),
+        (BTS, ["train"], ["--epoch", "3", *TINY], "train: unknown settings: --epoch (did you mean --epochs?)"),
         (BTS, ["train"], ["--amp", "perhaps", *TINY], "train: amp: 'perhaps' is not a boolean"),
         (BTS, ["train", "evaluate"], ["--datalist", "no.json", *TINY], "evaluate: pretrained_weights: no file"),
         (LNC, ["train", "evaluate"], ["--datalist", "no.json", *TINY], "evaluate: datalist: cannot read no.json"),
@@ -264,7 +279,7 @@ def test_ctrl_c_is_one_line(cube_store, tmp_path):
         finally:
             process.kill()
     lines = (tmp_path / "err").read_text().strip().splitlines()
-    assert lines[-1] == "train: interrupted"
+    assert lines[-1] == "train: interrupted: run again with --resume true to continue from the last checkpoint"
     assert "Traceback" not in (tmp_path / "out").read_text() + "".join(lines)
 
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from universal_model_components.utils.files import remove_orphans, write_atomically, write_text
+from universal_model_components.utils.files import make_folders, remove_orphans, write_atomically, write_text
 
 
 def test_a_failure_leaves_what_was_there(tmp_path):
@@ -47,3 +47,19 @@ def test_orphans_of_dead_processes_go_and_those_of_living_ones_stay(tmp_path):
     assert left == {"model.pt", *(name for what, name in names.items() if what != "dead")}
     remove_orphans(tmp_path)
     assert names["of another file"] not in os.listdir(tmp_path)
+
+
+def test_the_folders_of_a_run_are_made_or_named(tmp_path):
+    make_folders(output_dir=tmp_path / "a" / "b", ckpt_dir=tmp_path)
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ValueError, match=rf"^ckpt_dir: {folder} cannot be made \(.*\): give another folder$"):
+            make_folders(output_dir=tmp_path, ckpt_dir=folder)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write anywhere")
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(ValueError, match=r"^output_dir: .* cannot be written to: give another folder"):
+        make_folders(output_dir=tmp_path)

@@ -41,7 +41,7 @@ class Labels:
         unknown = sorted(set(parts) - set(PARTS))
         if unknown:
             raise ValueError(f"label_values: unknown entry {unknown[0]!r}, expected some of {list(PARTS)}")
-        self.foreground, self.background, self.stray = ([int(v) for v in parts.get(part, ())] for part in PARTS)
+        self.foreground, self.background, self.stray = (_values(parts.get(part, ()), part) for part in PARTS)
         if 0 not in self.foreground:
             self.background = sorted({0, *self.background})
         known = [*self.foreground, *self.background, *self.stray]
@@ -63,7 +63,7 @@ class Labels:
         known = {*self.foreground, *self.background, *self.stray}
         plain = self.any_positive or (set(found) <= {0, 1} and 1 not in known)
         if plain:
-            wrong = {value: n for value, n in found.items() if not (value >= 0 and value == int(value))}
+            wrong = {value: n for value, n in found.items() if not (value >= 0 and value % 1 == 0)}  # not inf, not NaN
             expected = "whole numbers from 0 on"
         else:
             wrong = {value: n for value, n in found.items() if value not in known}
@@ -80,3 +80,10 @@ class Labels:
         if plain:
             return (mask > 0).float()
         return torch.isin(mask, torch.tensor(self.foreground, dtype=mask.dtype, device=mask.device)).float()
+
+
+def _values(given: Any, part: str) -> list[int]:
+    values = list(given) if isinstance(given, (list, tuple)) else [given]
+    if not all(isinstance(value, int) and not isinstance(value, bool) for value in values):
+        raise ValueError(f"label_values: {part} is {given!r}, expected whole numbers")
+    return values

@@ -98,10 +98,11 @@ class GenesisCorruption:
         self.flip, self.shuffle, self.nonlinear, self.paint, self.inner = flip, shuffle, nonlinear, paint, inner
         self.decreasing, self.mask, self.mask_side = decreasing, mask, mask_side
         for name in ("flip", "shuffle", "nonlinear", "paint", "inner", "decreasing", "mask"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}: expected a probability in [0, 1], found {getattr(self, name)}")
-        if mask_side < 1:
-            raise ValueError(f"mask_side: expected at least 1 voxel, found {mask_side}")
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+                raise ValueError(f"{name}: expected a probability in [0, 1], found {value!r}")
+        if isinstance(mask_side, bool) or not isinstance(mask_side, int) or mask_side < 1:
+            raise ValueError(f"mask_side: expected a whole number of voxels, at least 1, found {mask_side!r}")
         self.generator = generator
 
     @torch.no_grad()

@@ -1,87 +1,170 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings of a run, checked before they are used: MONAI's parser would bury an error under long tracebacks.
 
-Each check reads one key; absent keys are not checked, so all bundles share the checks, and so do training,
-evaluation and inference.
+`CHECKS` has the check of every key that users set, in any config of any bundle; absent keys are not checked. What
+several keys must fulfill together is in functions.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ..imaging.labels import Labels
+from ..utils.checks import (
+    Check,
+    boolean,
+    check_values,
+    choice,
+    device,
+    each,
+    either,
+    entries,
+    is_list,
+    is_number,
+    is_whole,
+    number,
+    one_or_each,
+    optional,
+    path,
+    root,
+    share,
+    text,
+    whole,
+)
 from ..utils.settings import to_bool, to_optional
 from .label_noise import read_severity
 
 BOOLEANS = (
     *("amp", "resume", "batch_statistics", "largest_component", "overlays", "strict", "compile"),
-    *("mial", "scale_classifier", "foreground_crop", "freeze_normalization", "channels_last", "dilated"),
+    *("mial", "scale_classifier", "freeze_normalization", "channels_last", "dilated", "reduce_on_plateau"),
+    *("plan", "antialias", "follow_pretraining"),
 )
 CHOICES = {
     "schedule": ("constant", "warmup", "sawtooth"),
     "transfer": ("encoder", "encoder+decoder"),
     "loaded_statistics": ("kept", "reestimated"),
+    "epoch_of": ("largest", "smallest"),
+    "amp_dtype": ("bfloat16", "float16"),
+    "split": ("training", "validation", "test"),
 }
 WHOLE = {  # smallest valid values
-    "seed": 0,
-    "epochs": 1,
-    "val_interval": 1,
-    "batch_size": 1,
-    "num_workers": 0,
-    "stem_channels": 1,
-    "cubes_per_case": 1,
-    "image_interval": 0,
-    "early_stopping_patience": 0,
-    "alarm_patience": 0,
-    "probe_interval": 0,
-    "probe_patience": 0,
+    **dict.fromkeys(("epochs", "val_interval", "batch_size", "cubes_per_case", "accumulation_steps", "air_tries"), 1),
+    **dict.fromkeys(("width", "stem_channels", "world_size"), 1),
+    **dict.fromkeys(("seed", "num_workers", "warmup_steps", "checkpoint_interval", "rank", "bootstrap"), 0),
+    **dict.fromkeys(("image_interval", "panel_interval", "probe_interval", "probe_cubes", "panel_cubes"), 0),
+    **dict.fromkeys(("early_stopping_patience", "alarm_patience", "probe_patience"), 0),
+    "num_classes": 2,
 }
-SHARES = {
-    "foreground_share": 1,
-    "unchanged_weight": 1,
-    "cache_rate": 1,
-    "threshold": 1,
-    "overlap": math.nextafter(1, 0),
-}  # largest valid values
+FOLDERS = ("output_dir", "ckpt_dir", "cube_store", "cache_dir")
+FILES = ("pretrained_weights", "candidates", "groups", "onnx_file")
+PARTS = ("unet", "scale_classifier", "discriminator", "classifier")  # that have a rate in pre-training
+AUGMENTATION = {"flip": share(), "transpose": share(), "noise": share(), "noise_std": number()}
 
 
-def check_settings(settings: Mapping[str, Any]) -> None:
+def _window(value: Any) -> str | None:
+    window = to_optional(value)
+    good = window is None or (is_list(window) and len(window) == 2 and all(map(is_number, window)))
+    return None if good and (window is None or window[0] < window[1]) else "is neither [low, high] nor null"
+
+
+def _sides(value: Any) -> str | None:
+    good = is_list(value) and len(value) == 3 and all(is_number(side) and side > 0 for side in value)
+    return None if good else 'is not three positive numbers: give mm such as "[1,1,1]"'
+
+
+def _patch(value: Any) -> str | None:
+    good = is_list(value) and len(value) == 3 and all(is_whole(side) and side > 0 for side in value)
+    return None if good else "is not three whole numbers of voxels"
+
+
+def _widths(value: Any) -> str | None:
+    good = is_list(value) and len(value) > 0 and all(is_whole(width) and width > 0 for width in value)
+    return None if good else 'are not whole numbers: give widths such as "[8,16,32,64]"'
+
+
+def _rate(value: Any) -> str | None:
+    rates = list(value.values()) if isinstance(value, Mapping) else [value]  # of parts
+    good = all(is_number(rate) and rate >= 0 for rate in rates) and any(rates)
+    return None if good else "is not a number above 0"
+
+
+def _scale(value: Any) -> str | None:
+    return None if value in ("range", "volume") else "is neither 'range' nor 'volume'"
+
+
+def _read(reader: Any) -> Check:
+    """Return a check for what a reader of the setting takes; the reader's own line begins with the key."""
+
+    def check(value: Any) -> str | None:
+        reader(value)
+        return None
+
+    return check
+
+
+CHECKS: dict[str, Check] = {
+    "bundle_root": root,
+    "dataset_dir": optional(path),
+    "datalist": optional(either(path, each(path, "files"))),
+    **dict.fromkeys(FOLDERS, path),
+    **dict.fromkeys(FILES, optional(path)),
+    **dict.fromkeys(BOOLEANS, boolean),
+    **{key: choice(*choices) for key, choices in CHOICES.items() if key != "schedule"},
+    **{key: whole(least) for key, least in WHOLE.items()},
+    **dict.fromkeys(("foreground_share", "unchanged_weight", "cache_rate", "threshold"), share()),
+    **dict.fromkeys(("air_threshold", "validation_fraction", "overlap"), share(one=False)),
+    "air_share": optional(share()),
+    "label_fraction": share(zero=False),
+    **dict.fromkeys(("alpha", "beta", "reversal", "gradient_clip", "minimum_crop"), number()),
+    "validation_negatives": optional(number(0, above=True)),
+    "device": device,
+    "learning_rate": _rate,
+    "features": _widths,
+    "modalities": each(text, "names", unique=True),
+    **dict.fromkeys(("modality", "scheduler"), optional(text)),
+    **dict.fromkeys(("system", "pretext"), text),
+    "class_names": each(text, "names"),
+    "patch_size": optional(_patch),
+    "spacing": optional(_sides),
+    "intensity_range": one_or_each(_window),
+    "intensity_scale": one_or_each(_scale),
+    "foreground_crop": one_or_each(boolean),
+    "label_values": _read(Labels),
+    "label_noise": _read(read_severity),
+    "minimum_coverage": one_or_each(share()),
+    "augmentation": entries(AUGMENTATION),
+    "probe_data": entries({"datalist": optional(path), "dataset_dir": optional(path), "modality": text}),
+    "cubes_per_volume": entries({"large": whole(), "medium": whole(), "small": whole()}),
+    "set_factor": lambda value: None if value == {} else one_or_each(whole(1))(value),
+}
+
+
+def check_settings(*settings: Mapping[str, Any]) -> None:
     """Check the values of top-level keys, as the command line gives them.
 
     Args:
-        settings: key → value.
+        settings: key → value, in one mapping or several.
 
     Raises:
         ValueError: for the first invalid one; one line, with the key.
     """
-    for key in (name for name in BOOLEANS if name in settings):
-        to_bool(settings[key], key)
-    for key, least in WHOLE.items():
-        value = settings.get(key, least)
-        if not _is_number(value) or value != int(value) or value < least:
-            raise ValueError(f"{key}: {value!r} is not a whole number of at least {least}")
-    for key, most in SHARES.items():
-        value = settings.get(key, 0)
-        if not _is_number(value) or not 0 <= value <= most:
-            raise ValueError(f"{key}: {value!r} is not within 0 and 1{'' if most == 1 else ', and less than 1'}")
-    rate = settings.get("learning_rate", 1)
-    rates = rate.values() if isinstance(rate, Mapping) else [rate]  # of the parts, in pre-training
-    if not all(_is_number(one) and one >= 0 for one in rates) or not any(rates):
-        raise ValueError(f"learning_rate: {rate!r} is not a number above 0")
-    if "transfer" in settings:  # of a target task's training: pre-training has rates and a schedule of its own
-        _check_fine_tuning(settings)
-    _check_grid(settings)
-    _check_intensities(settings)
-    Labels(settings.get("label_values"))
-    read_severity(settings.get("label_noise"))
+    given = {key: value for part in settings for key, value in part.items()}
+    check_values(given, CHECKS)
+    if "transfer" in given:  # of a target task's training: pre-training has rates and a schedule of its own
+        _check_fine_tuning(given)
+    elif "alpha" in given:
+        _check_pretraining(given)
+    if "validation_fraction" not in given and to_optional(given.get("dataset_dir", ".")) is None:
+        raise ValueError("dataset_dir: null is for prepare, with datalists that have a root: give the folder of scans")
+    _check_grid(given)
+    _check_modalities(given)
 
 
 def _check_fine_tuning(settings: Mapping[str, Any]) -> None:
-    for key, choices in CHOICES.items():
-        if settings.get(key, choices[0]) not in choices:
-            raise ValueError(f"{key}: {settings[key]!r} is not one of {list(choices)}")
+    problem = choice(*CHOICES["schedule"])(settings.get("schedule", "constant"))
+    if problem:
+        raise ValueError(f"schedule: {settings['schedule']!r} {problem}")
     reestimated = settings.get("loaded_statistics") == "reestimated"
     if reestimated and to_bool(settings.get("batch_statistics", False), "batch_statistics"):
         raise ValueError("loaded_statistics: 'reestimated' needs running statistics: give batch_statistics false")
@@ -89,40 +172,45 @@ def _check_fine_tuning(settings: Mapping[str, Any]) -> None:
     if isinstance(rate, Mapping) and set(rate) != {"loaded", "new"}:
         raise ValueError(f"learning_rate: {rate!r} is neither a number nor one for each of 'loaded' and 'new'")
     shares = settings.get("schedule_shares", {"head": 0, "warmup": 0})
-    known = isinstance(shares, Mapping) and set(shares) == {"head", "warmup"}
-    if not known or not all(_is_number(share) and share >= 0 for share in shares.values()) or sum(shares.values()) >= 1:
+    wrong = entries({"head": share(), "warmup": share()})(shares)
+    if wrong or sum(shares.values()) >= 1:
         raise ValueError(
             f"schedule_shares: {shares!r} are not shares of the steps, less than 1 together: give such as "
             "\"{'head': 0.2, 'warmup': 0.1}\""
         )
 
 
+def _check_pretraining(settings: Mapping[str, Any]) -> None:
+    rates = settings["learning_rate"]
+    heads = ("scale_classifier", "discriminator"), ("scale_classifier", "mial")
+    parts = [part for part, key in zip(*heads, strict=True) if to_bool(settings[key], key)]
+    needed = ["unet", *(["classifier"] if "pretext" in settings else parts)]
+    if not isinstance(rates, Mapping) or set(rates) - set(PARTS) or set(needed) - set(rates):
+        raise ValueError(f"learning_rate: {rates!r} is not a mapping with a rate for each of {needed}")
+    if not isinstance(settings["schedule"], Mapping):
+        raise ValueError(
+            f"schedule: {settings['schedule']!r} is not what it describes: give warmup_steps, or modern.json"
+        )
+
+
 def _check_grid(settings: Mapping[str, Any]) -> None:
-    features = settings.get("features", [1])
-    if not _are_numbers(features, 0) or not all(width == int(width) for width in features):
-        raise ValueError(f'features: {features!r} are not whole numbers: give widths such as "[8,16,32,64]"')
-    spacing, sides = (to_optional(settings.get(key)) for key in ("spacing", "patch_size"))
-    if spacing is not None and not (_are_numbers(spacing, 0) and len(spacing) == 3):
-        raise ValueError(f'spacing: {spacing!r} is not three positive numbers: give mm such as "[1,1,1]"')
+    features, sides = settings.get("features", [1]), to_optional(settings.get("patch_size"))
+    unet = "features" in settings and "system" not in settings
+    if unet and (len(features) < 2 or any(width % 2 for width in features)):
+        raise ValueError(f"features: {features!r} are not two or more even numbers of channels, finest level first")
     divisor = 2 ** (len(features) - 1)
-    if sides is not None and not (_are_numbers(sides, 0) and len(sides) == 3 and not any(n % divisor for n in sides)):
+    if sides is not None and any(side % divisor for side in sides):
         raise ValueError(f"patch_size: {sides!r} is not three whole numbers of voxels, each divisible by {divisor}")
 
 
-def _check_intensities(settings: Mapping[str, Any]) -> None:
-    windows, scales = settings.get("intensity_range"), settings.get("intensity_scale", "volume")
-    for window in map(to_optional, windows.values() if isinstance(windows, Mapping) else [windows]):
-        if window is not None and not (_are_numbers(window) and len(window) == 2 and window[0] < window[1]):
-            raise ValueError(f"intensity_range: {window!r} is neither [low, high] nor null")
-    for scale in scales.values() if isinstance(scales, Mapping) else [scales]:
-        if scale not in ("range", "volume"):
-            raise ValueError(f"intensity_scale: {scale!r} is neither 'range' nor 'volume'")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _are_numbers(value: Any, above: float = -math.inf) -> bool:
-    given = isinstance(value, Sequence) and not isinstance(value, str)
-    return given and all(_is_number(item) and item > above for item in value)
+def _check_modalities(settings: Mapping[str, Any]) -> None:
+    """Check that each modality has its entry, and that the one of an inference is known."""
+    names = settings.get("modalities", [])
+    for key in ("intensity_range", "intensity_scale", "foreground_crop"):
+        value = settings.get(key)
+        missing = [name for name in names if isinstance(value, Mapping) and name not in value]
+        if missing:
+            raise ValueError(f"{key}: no entry for modality {missing[0]!r} (found {list(value)}): add one, or null")
+    modality = to_optional(settings.get("modality"))
+    if names and modality is not None and modality not in names:
+        raise ValueError(f"modality: {modality!r} is not one of {list(names)}")

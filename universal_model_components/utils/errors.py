@@ -22,6 +22,11 @@ logger = logging.getLogger(__name__)
 
 USER_ERRORS = (OSError, ValueError, FloatingPointError)
 INTERRUPTED = 130  # exit code of a process interrupted by Ctrl-C: 128 + SIGINT
+GO_ON = {  # after Ctrl-C, by command; an interrupt that comes with a message has its own
+    "train": "run again with --resume true to continue from the last checkpoint",
+    "evaluate": "run again: it starts from the first case",
+    "inference": "run again: it starts from the first scan; files that were written are complete",
+}
 
 Kind = TypeVar("Kind", bound=BaseException)
 
@@ -65,7 +70,7 @@ def show_user_errors(command: str) -> None:
     """End this process with one line, `command: message`, on a user error; the traceback is logged at level DEBUG.
 
     It replaces `sys.excepthook`, which interactive sessions, notebooks and servers do not reach. Ctrl-C also ends in
-    one line, with exit code 130; any other error goes to the previous hook.
+    one line, with how to go on and exit code 130; any other error goes to the previous hook.
 
     Args:
         command: what the line begins with, such as "train".
@@ -87,7 +92,8 @@ class _Hook:
 
     def __call__(self, kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         interrupted = isinstance(error, KeyboardInterrupt)
-        line = ": ".join(["interrupted", *map(str, error.args)]) if interrupted else user_error(error)
+        hint = error.args or [GO_ON[name] for name in [self.command] if name in GO_ON]
+        line = ": ".join(["interrupted", *map(str, hint)]) if interrupted else user_error(error)
         if line is None or hasattr(sys, "ps1"):  # a bug, or an interactive session, which continues
             self.previous(kind, error, traceback)
             return

@@ -31,6 +31,25 @@ def remove_orphans(folder: Path, name: str = "*") -> None:
             left.unlink(missing_ok=True)
 
 
+def make_folders(**folders: str | Path) -> None:
+    """Make the folders that a run will write to, before it starts.
+
+    Args:
+        folders: key of the setting → folder.
+
+    Raises:
+        ValueError: when one cannot be made or written to; one line.
+    """
+    for key, folder in folders.items():
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            writable = os.access(folder, os.W_OK | os.X_OK)
+        except OSError as error:
+            raise ValueError(f"{key}: {folder} cannot be made ({error.strerror}): give another folder") from error
+        if not writable:
+            raise ValueError(f"{key}: {folder} cannot be written to: give another folder")
+
+
 def write_atomically(file: Path, write: Callable[[Path], Any]) -> None:
     """Call `write` on a temporary path in the folder of `file`, flush it to disk, and rename it to `file`.
 
