@@ -7,6 +7,7 @@ import csv
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 
@@ -137,6 +138,30 @@ def test_evaluation_reports_a_class_that_is_missing(data, trained, tmp_path, cap
     run(ADC, "train", "evaluate", **settings, **SMALL[ADC])
     assert json.loads((tmp_path / "output" / "evaluation.json").read_text())["auc"] is None
     assert "no positive sample among 1" in caplog.text
+
+
+def test_a_subject_that_cannot_be_read_is_skipped_named_or_refused(data, trained, tmp_path, capsys):
+    shutil.copytree(data[ADC], tmp_path / "cases")
+    file = tmp_path / "cases" / json.loads((data[ADC] / "datalist.json").read_text())["test"][0]["image"]
+    file.write_bytes(file.read_bytes()[:-2000])
+    settings = {"bundle_root": str(tmp_path), "dataset_dir": str(tmp_path / "cases"), **SMALL[ADC]}
+    settings["pretrained_weights"] = str(trained[ADC] / "models" / "model.pt")
+    run(ADC, "inference", datalist=str(tmp_path / "cases/datalist.json"), **settings)
+    assert capsys.readouterr().out.splitlines()[-1] == "1 of 2 scans classified, 1 skipped"
+    assert [row["subject"] for row in rows(tmp_path / "eval/predictions.csv")] == ["subject_7"]
+    run(ADC, "train", "evaluate", **settings)
+    good, bad = rows(tmp_path / "output" / "evaluation.csv")
+    summary = json.loads((tmp_path / "output" / "evaluation.json").read_text())
+    assert (good["case"], bad["case"], bad["probability"]) == ("subject_7", "subject_6", "")
+    assert summary["samples"] == 1
+    assert summary["not_scored"] == [{"case": "subject_6", "reason": bad["reason"]}]
+    assert str(file) in bad["reason"]
+    content = json.loads((data[ADC] / "datalist.json").read_text())
+    content["training"].append({**content["test"][0], "case": "another"})
+    (tmp_path / "cases/datalist.json").write_text(json.dumps(content))
+    settings["pretrained_weights"] = None
+    with raises_user_error(rf"^1 of \d+ cases cannot be used: {file}: unreadable"):
+        run(ADC, "train", **settings)
 
 
 def test_inference_writes_a_submission_and_reads_each_scan_once(data, trained, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -254,7 +255,7 @@ def test_label_fraction_trains_on_fewer(folders, tmp_path):
 
 @pytest.mark.parametrize("task", SEGMENTATION)
 def test_a_public_data_set_becomes_a_datalist_that_the_bundle_reads(task, tmp_path):
-    small = {"shape": (12, 12, 8)}
+    small = {"shape": (16, 16, 12)}
     if task == BTS:
         write_brats2018(tmp_path, hgg=6, lgg=4, **small)
         brats2018(str(tmp_path), str(tmp_path / "datalist.json"), stage="finetuning", allow_partial=True, num_workers=0)
@@ -342,3 +343,85 @@ def test_no_validation_case_is_named(folders, tmp_path):
             datalist=str(tmp_path / "datalist.json"),
             **SMALL,
         )
+
+
+@pytest.fixture
+def damaged(folders, tmp_path):
+    """Cases of which the first to train on and the first to test on are cut, beside a mask that is a web page."""
+    shutil.copytree(folders(BTS), tmp_path / "cases")
+    for number in (0, 4):
+        file = tmp_path / f"cases/images/case_{number}.nii.gz"
+        file.write_bytes(file.read_bytes()[:-3000])
+    (tmp_path / "cases/labels/case_1.nii.gz").write_text("<html>not found</html>")
+    return tmp_path / "cases"
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_inference_and_evaluation_name_and_skip_what_cannot_be_read(workers, damaged, trained, tmp_path, capsys):
+    settings = {"dataset_dir": str(damaged), "num_workers": workers, "bundle_root": str(tmp_path)}
+    settings["pretrained_weights"] = str(trained(BTS) / "models" / "model.pt")
+    listed = {**settings, "datalist": str(damaged / "datalist.json")}
+    own = {key: value for key, value in SMALL.items() if key not in ("cubes_per_case", "image_interval")}
+    run(BTS, "inference", **listed, **own)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "1 of 2 scans segmented, 1 skipped"
+    assert re.match(r"skipped: .*case_4\.nii\.gz: ", lines[-2])
+    assert [file.name for file in (tmp_path / "eval").rglob("*.nii.gz")] == ["case_5_seg.nii.gz"]
+    run(BTS, "train", "evaluate", **settings, **SMALL)
+    record = {row["case"]: row for row in rows(tmp_path / "output" / "evaluation.csv")}
+    summary = json.loads((tmp_path / "output" / "evaluation.json").read_text())
+    assert (summary["cases"], summary["unusable"]) == (1, 1)
+    assert record["case_4"]["iou"] == ""
+    assert "case_4.nii.gz: " in record["case_4"]["reason"]
+    assert {"case": "case_4", "reason": record["case_4"]["reason"]} in summary["not_scored"]
+    (damaged / "images/case_5.nii.gz").unlink()
+    with raises_user_error(r"^2 of 2 cases cannot be used: .*case_4\.nii\.gz: .*; .*case_5\.nii\.gz: no such file"):
+        run(BTS, "train", "evaluate", **settings, **SMALL)
+    with raises_user_error("^2 of 2 scans skipped, listed above, and none is left"):
+        run(BTS, "inference", **listed, **own)
+
+
+def test_training_names_every_bad_file_before_its_first_epoch(damaged, tmp_path):
+    settings = {"dataset_dir": str(damaged), "bundle_root": str(tmp_path), **SMALL}
+    with raises_user_error(r"labels/case_1\.nii\.gz"):  # by its header
+        run(BTS, "train", **settings)
+    shutil.copy(damaged / "labels/case_2.nii.gz", damaged / "labels/case_1.nii.gz")
+    content = json.loads((damaged / "datalist.json").read_text())
+    content["training"] = [entry for entry in content["training"] if entry["case"] != "case_1"]
+    (damaged / "datalist.json").write_text(json.dumps(content))
+    for rate in (0.0, 1.0):
+        with raises_user_error(r"^1 of 2 cases cannot be used: .*images/case_0\.nii\.gz: unreadable"):
+            run(BTS, "train", cache_rate=rate, **settings)
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize("split", ["training", "validation"])
+def test_masks_that_are_empty_everywhere(split, folders, tmp_path, caplog):
+    shutil.copytree(folders(BTS), tmp_path / "cases")
+    for entry in json.loads((tmp_path / "cases/datalist.json").read_text())[split]:
+        mask = nibabel.load(tmp_path / "cases" / entry["label"])
+        nibabel.save(nibabel.Nifti1Image(np.zeros(mask.shape, np.uint8), mask.affine), mask.get_filename())
+    settings = {"dataset_dir": str(tmp_path / "cases"), "bundle_root": str(tmp_path / "run"), "epochs": 2, **SMALL}
+    if split == "training":
+        with raises_user_error("^label_values: none of the 3 training masks has foreground"):
+            run(BTS, "train", **settings)
+        return
+    run(BTS, "train", **settings)
+    assert "none of the 1 validation masks has foreground" in caplog.text
+    assert [row["val_iou"] for row in rows(tmp_path / "run/output/losses.csv")] == ["nan", "nan"]
+    provenance = json.loads((tmp_path / "run/models/model.provenance.json").read_text())
+    assert (provenance["epoch"], provenance["metrics"]["val_iou"]) == (2, None)
+
+
+def test_masks_of_scans_elsewhere_stay_in_the_output_folder(folders, trained, tmp_path):
+    for site in ("site_a", "site_b"):
+        shutil.copytree(f"{folders(BTS)}/images", tmp_path / site)
+    entries = [{"image": str(tmp_path / site / "case_0.nii.gz")} for site in ("site_a", "site_b")]
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists/list.json").write_text(json.dumps({"test": entries}))
+    own = {key: value for key, value in SMALL.items() if key not in ("cubes_per_case", "image_interval")}
+    own["pretrained_weights"] = str(trained(BTS) / "models" / "model.pt")
+    places = {"dataset_dir": str(tmp_path / "lists"), "datalist": str(tmp_path / "lists/list.json")}
+    run(BTS, "inference", bundle_root=str(tmp_path / "run"), **places, **own)
+    masks = sorted(file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("*_seg.nii.gz"))
+    assert masks == ["run/eval/site_a/case_0_seg.nii.gz", "run/eval/site_b/case_0_seg.nii.gz"]

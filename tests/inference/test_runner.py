@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigWorkflow
+from monai.data import Dataset
 from torch import nn
 from user_errors import raises_user_error
 
 from universal_model_components.imaging.transforms import NormalizeScand, ReadScand, ToOriginalSpaced
+from universal_model_components.imaging.unusable import Unusable
 from universal_model_components.inference.inputs import list_scans
-from universal_model_components.inference.runner import ScanLoader, run_inference
+from universal_model_components.inference.runner import ScanLoader, report_skipped, run_inference
 from universal_model_components.method.models import UniversalModel
+from universal_model_components.utils.errors import root_cause
 from universal_model_components.utils.pooling import pool_levels
 from universal_model_components.weights.loading import check_weights, load_weights
 from universal_model_components.weights.provenance import complete, write_weights
@@ -245,15 +248,18 @@ def test_a_result_that_cannot_be_written_is_named(tmp_path, identity_bundle):
 
 
 def test_scan_loader_raises_what_is_no_scan_error():
-    class Broken:
-        def __len__(self):
-            return 1
+    def broken(sample):
+        raise ZeroDivisionError("a bug")
 
-        def __getitem__(self, index):
-            raise ZeroDivisionError("a bug")
+    with pytest.raises(RuntimeError) as caught:
+        list(ScanLoader(Dataset([{"image": None}], broken)))
+    assert isinstance(root_cause(caught.value), ZeroDivisionError)
 
-    with pytest.raises(ZeroDivisionError, match="a bug"):
-        list(ScanLoader(Broken()))
+
+def test_a_worker_that_dies_is_an_error_that_names_the_scans_in_progress():
+    loader = ScanLoader(Dataset([{"image": "a.nii"}, {"image": "b.nii"}], lambda sample: os._exit(9)), num_workers=1)
+    with pytest.raises(OSError, match=r"worker process died, .*possibly at a\.nii, b\.nii: use fewer num_workers"):
+        list(loader)
 
 
 def test_list_scans(tmp_path):
@@ -366,7 +372,7 @@ class Counted:
     """A loader of three scans, of which some cannot be read, and the evaluator that goes through them."""
 
     def __init__(self, *problems: str) -> None:
-        self.dataset, self.problems, self.runs = range(3), list(problems), 0
+        self.dataset, self.problems, self.runs = range(3), [Unusable("a", problem) for problem in problems], 0
 
     def run(self) -> None:
         self.runs += 1
@@ -376,9 +382,11 @@ def test_a_run_says_how_many_scans_were_done_and_which_were_not(capsys):
     scans = Counted("a.nii: constant")
     run_inference(scans, scans, nn.Linear(1, 1), None, done="segmented")
     assert scans.runs == 1
-    assert capsys.readouterr().out == "skipped: a.nii: constant\n2 of 3 scans segmented\n"
+    assert capsys.readouterr().out == "skipped: a.nii: constant\n2 of 3 scans segmented, 1 skipped\n"
     with pytest.raises(ValueError, match="1 of 3 scans skipped, listed above, and strict is true"):
         run_inference(scans, scans, nn.Linear(1, 1), "null", strict="true")
+    report_skipped([], 0, 3, strict=True, done="volumes embedded")
+    assert capsys.readouterr().out.splitlines()[-1] == "3 of 3 volumes embedded"
     scans.problems *= 3
     with pytest.raises(ValueError, match="3 of 3 scans skipped, listed above, and none is left"):
         run_inference(scans, scans, nn.Linear(1, 1), None)

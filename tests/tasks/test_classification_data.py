@@ -132,9 +132,24 @@ def test_scans_and_candidates_are_checked_before_training(luna, tmp_path):
     with pytest.raises(ValueError, match=f"1 of 5 lie outside {cases[1]['image']}"):
         ScanCache(str(tmp_path / "cache"), **CT).prepare(cases)
     flat = write_scan(tmp_path / "flat.nii.gz", np.zeros((8, 8, 8)))
-    with pytest.raises(ValueError, match=r"1 of 2 scans cannot be used, first: .*flat.nii.gz: constant") as caught:
+    with pytest.raises(ValueError, match=r"1 of 2 cases cannot be used: .*flat.nii.gz: constant") as caught:
         ScanCache(str(tmp_path / "cache"), **CT).prepare([cases[0], {"image": str(flat), "case": "flat", "label": 0}])
     assert "\n" not in str(caught.value)
+
+
+def test_an_evaluation_leaves_out_what_cannot_be_used(luna, tmp_path):
+    cases = read_classes(str(luna), str(luna.parent), "training", check_files=False)
+    cases[0]["image"] = str(tmp_path / "gone.nii.gz")
+    scans = ScanCache(str(tmp_path / "cache"), **CT)
+    data = ClassificationDataset(cases, scans, [8, 8, 8])
+    whole = len(data)
+    data.leave_out(scans.try_to_prepare(data.data))
+    (problem,) = data.problems
+    assert (problem.case, "gone.nii.gz" in problem.reason) == (cases[0]["case"], True)
+    assert len(data) == len(data.labels) == whole - len(cases[0]["candidates"])
+    assert {data[place]["case"] for place in range(len(data))} == {case["case"] for case in cases[1:]}
+    with pytest.raises(ValueError, match=r"1 of 1 cases cannot be used: .*gone\.nii\.gz"):
+        ClassificationDataset(cases[:1], scans, [8, 8, 8]).leave_out(scans.try_to_prepare(cases[:1]))
 
 
 def test_a_cached_scan_that_was_damaged_is_named(luna, tmp_path):

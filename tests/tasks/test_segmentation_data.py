@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, RandGaussianNoised
+from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, RandGaussianNoised, Transform
 from scan_files import body, write_scan
 
 from universal_model_components.imaging.errors import ScanError
@@ -19,6 +19,7 @@ from universal_model_components.tasks.segmentation_data import (
     share_of_rank,
     take_label_fraction,
 )
+from universal_model_components.utils.errors import root_cause
 
 
 @pytest.fixture
@@ -105,11 +106,11 @@ def test_a_fraction_out_of_range_is_refused(fraction):
         take_label_fraction([{"case": "a"}], fraction)
 
 
-def dataset(folder, **kwargs):
+def dataset(folder, data=None, **kwargs):
     keys = ["image", "label"]
     transforms = [LoadImaged(keys), EnsureChannelFirstd(keys), NormalizeScand("image", label_keys="label")]
     transforms.append(RandGaussianNoised("image", prob=1.0))
-    return CaseDataset(read_cases(folder / "datalist.json", folder, "training"), Compose(transforms), **kwargs)
+    return CaseDataset(data or read_cases(folder / "datalist.json", folder, "training"), Compose(transforms), **kwargs)
 
 
 @pytest.mark.parametrize("cache_rate", [0.0, 1.0])
@@ -123,14 +124,37 @@ def test_what_is_drawn_depends_on_the_seed_alone(folder, cache_rate):
     assert not torch.equal(first, data[(0, (1 << 40) + 7)]["image"])  # seeds of other runs differ in high bits only
 
 
-def test_a_label_value_is_named_before_training(folder):
-    write_scan(folder / "labels/case_1.nii.gz", np.full((32, 32, 32), 0.5, np.float32))
-    with pytest.raises(ValueError, match=r"^/.*labels/case_1.nii.gz: label value 0.5 in 32768 voxels") as caught:
-        dataset(folder)
-    assert "\n" not in str(caught.value)
-    later = dataset(folder, cache_rate=0.0)
-    with pytest.raises(ScanError, match=r"label value 0\.5"):
-        later[(1, 0)]
+@pytest.mark.parametrize("cache_rate", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_every_case_that_cannot_be_used_is_named_before_training(folder, cache_rate, threads):
+    cases = folder / "images/case_0.nii.gz", folder / "labels/case_1.nii.gz"
+    data = read_cases(folder / "datalist.json", folder, "training")
+    cases[0].write_bytes(cases[0].read_bytes()[:-900])
+    write_scan(cases[1], np.full((32, 32, 32), 0.5, np.float32))
+    with pytest.raises(
+        ValueError, match=r"^2 of 2 cases cannot be used: /.*images/case_0.nii.gz: .*labels/case_1"
+    ) as why:
+        dataset(folder, data, cache_rate=cache_rate, num_workers=threads)
+    assert "label value 0.5 in 32768 voxels" in str(why.value)
+    assert "\n" not in str(why.value)
+
+
+def test_a_bug_is_raised_as_it_is(folder):
+    class Deterministic(Transform):
+        def __call__(self, case):
+            raise TypeError("a bug")
+
+    for cache_rate in (0.0, 1.0):
+        with pytest.raises(RuntimeError) as caught:
+            CaseDataset([{"image": None, "case": "a"}] * 3, Compose([Deterministic()]), cache_rate, num_workers=2)
+        assert isinstance(root_cause(caught.value), TypeError)
+
+
+def test_a_file_that_is_gone_later_is_named(folder):
+    data = dataset(folder, cache_rate=0.0)
+    (folder / "images/case_0.nii.gz").unlink()
+    with pytest.raises(ScanError, match=r"case_0\.nii\.gz: no such file"):
+        data[(0, 7)]
 
 
 def test_images_of_a_folder_or_a_datalist(folder):
@@ -161,5 +185,9 @@ def test_an_entry_is_checked_and_completed(folder):
     }
     with pytest.raises(ValueError, match=r"^here: no file .*gone\.nii: correct 'image', or dataset_dir"):
         check_entry("here", {"image": "gone.nii"}, folder, ("image",))
+    gone = check_entry("here", {"image": "gone.nii"}, folder, ("image",), check_files=False)
+    assert gone == {"image": str(folder / "gone.nii"), "case": "gone"}
+    with pytest.raises(ValueError, match=r"^here: image is \['a.nii'\], expected the path of a scan"):
+        check_entry("here", {"image": ["a.nii"]}, folder, ("image",))
     with pytest.raises(ValueError, match=r"^here .*'label'"):
         check_entry("here", {"image": "images/case_0.nii.gz"}, folder, ("image", "label"))

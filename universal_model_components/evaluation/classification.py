@@ -14,7 +14,7 @@ from ignite.engine import Events
 from ..figures.charts import draw_confusion, draw_cubes, draw_roc
 from ..utils.versions import versions
 from .classification_metrics import NAMES, summarize
-from .writing import write_evaluation
+from .writing import unusable_of, write_evaluation
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +33,11 @@ class ClassificationReport:
         split: name of the evaluated list, for the report.
         names: of the two classes, for the charts.
         origin: further keys of the report that state the origin of the results, such as the weights' file.
+        source: of the samples; its `problems` (`imaging.unusable.Unusable`) are the cases whose files cannot be used,
+            which the report names as not scored. None has none.
 
     Raises:
+        ValueError: at the end of the evaluation, when there is no sample that can be used.
         FloatingPointError: at the end of the evaluation, when a probability is not finite.
         OSError: when a file cannot be written; an existing file is kept.
     """
@@ -48,8 +51,9 @@ class ClassificationReport:
         split: str = "test",
         names: Sequence[str] = NAMES,
         origin: Mapping[str, Any] | None = None,
+        source: Any = None,
     ) -> None:
-        self.output_dir, self.names, self.split = Path(output_dir), list(names), split
+        self.output_dir, self.names, self.split, self.source = Path(output_dir), list(names), split, source
         self.settings = {"threshold": float(threshold), "repeats": int(bootstrap), "seed": int(seed)}
         self.origin = dict(origin or {})
         self.rows: list[dict[str, Any]] = []
@@ -81,16 +85,21 @@ class ClassificationReport:
             self.rows.append(row)
 
     def _write(self) -> None:
+        unusable = unusable_of(self.source, len(self.rows), self.split)
         summary = summarize(self.rows, **self.settings)  # type: ignore[arg-type]
-        self.summary = {"split": self.split, **self.origin, **summary, "versions": versions()}
-        columns = list(dict.fromkeys(name for row in self.rows for name in row))
-        write_evaluation(self.output_dir, columns, self.rows, self.summary)
+        left_out = [{"case": case, "reason": reason} for case, reason in unusable]
+        self.summary = {"split": self.split, **self.origin, **summary, "not_scored": left_out, "versions": versions()}
+        rows = [*self.rows, *left_out]
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        write_evaluation(self.output_dir, columns, rows, self.summary)
         draw_roc(self.rows, summary, self.output_dir / "roc.png")
         draw_confusion(summary, self.names, self.output_dir / "confusion.png")
         self._draw_mistakes(self.output_dir / "mistakes.png")
         logger.info("evaluation in %s: %s", self.output_dir, describe(summary))
         for problem in summary["problems"]:
             logger.warning("evaluation: %s", problem)
+        for case, reason in unusable:
+            logger.warning("evaluation: not scored: %s: %s", case, reason)
 
     def _draw_mistakes(self, file: Path) -> None:
         """Draw the samples with the largest errors, the largest first; no picture when there is no mistake."""

@@ -27,10 +27,11 @@ from ..imaging.labels import Labels
 from ..imaging.reading import read_scan
 from ..imaging.scan_files import stem
 from ..imaging.transforms import grid_of
+from ..imaging.unusable import Unusable
 from ..utils.settings import to_bool
 from ..utils.versions import versions
 from .segmentation_metrics import COUNTS, MEASURES, measure_masks, representative_cases, summarize_masks
-from .writing import write_evaluation
+from .writing import unusable_of, write_evaluation
 
 logger = logging.getLogger(__name__)
 
@@ -75,13 +76,15 @@ class SegmentationReport:
         weights: file of the weights, for the report.
         case_key: key of the case's id in a batch; without it, the image's path is the id.
         overlays: draw the best, the median and the worst case.
+        source: of the cases; its `problems` (`imaging.unusable.Unusable`) are the cases whose files cannot be used,
+            which the report names as not scored. None has none.
 
     `engine.state.output` holds, for each case, "pred" (a mask) and "label" (a mask), `MetaTensor`s (1, H, W, D) in
     native image space; `engine.state.batch` the "image" whose metadata name its file.
 
     Raises:
         ValueError: when prediction and label of a case lie on different grids, the prediction has several channels,
-            there is no case, or several processes evaluate.
+            there is no case, none can be used, or several processes evaluate.
         OSError: when a file cannot be written; the message names it.
     """
 
@@ -92,9 +95,10 @@ class SegmentationReport:
         weights: str = "",
         case_key: str = "case",
         overlays: bool | str = True,
+        source: Any = None,
     ) -> None:
         self.output_dir, self.split, self.weights = Path(output_dir), split, str(weights)
-        self.case_key, self.overlays = case_key, to_bool(overlays, "overlays")
+        self.case_key, self.overlays, self.source = case_key, to_bool(overlays, "overlays"), source
         self.rows: list[dict[str, Any]] = []
         self.kept: list[tuple[str, bytes, bytes]] = []  # image file, and both masks packed to a hundredth of their size
 
@@ -126,14 +130,13 @@ class SegmentationReport:
             self.kept.append((image, _pack(other), _pack(one)))
 
     def _finish(self, engine: Engine) -> None:
-        if not self.rows:
-            raise ValueError(f"no case in {self.split!r}: give another split or datalist")
+        unusable = unusable_of(self.source, len(self.rows), self.split)
         chosen = representative_cases(self.rows) if self.overlays else {}
         origin = {"split": self.split, "weights": self.weights, "versions": versions()}
         pictures = {name: self.rows[place]["case"] for name, place in chosen.items()}
-        summary = {**origin, **summarize_masks(self.rows), "pictures": pictures}
+        summary = {**origin, **summarize_masks(self.rows, unusable), "pictures": pictures}
         engine.state.metrics.update({name: summary[name]["mean"] for name in MEASURES if summary[name]["cases"]})
-        write_evaluation(self.output_dir, COLUMNS, self.rows, summary)
+        write_evaluation(self.output_dir, COLUMNS, [*self.rows, *map(Unusable._asdict, unusable)], summary)
         self._draw(chosen)
         logger.info("evaluation of %s in %s:\n%s", self.split, self.output_dir, table_of(summary))
 

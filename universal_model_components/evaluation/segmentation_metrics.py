@@ -18,6 +18,8 @@ from monai.metrics import compute_hausdorff_distance, compute_iou
 from monai.metrics.meandice import compute_dice
 from torch import Tensor
 
+from ..imaging.unusable import Unusable
+
 MEASURES = ("iou", "mean_iou", "dice", "hd95_mm")
 FIGURES: dict[str, Callable] = {"mean": np.mean, "median": np.median, "minimum": np.min, "maximum": np.max}
 COUNTS = ("reference_voxels", "predicted_voxels", "common_voxels", "voxels")
@@ -63,15 +65,19 @@ def measure_masks(prediction: Tensor, reference: Tensor, spacing: Sequence[float
     return row
 
 
-def summarize_masks(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def summarize_masks(rows: Sequence[Mapping[str, Any]], unusable: Sequence[Unusable] = ()) -> dict[str, Any]:
     """Average the rows of `measure_masks` over the cases that have each measure.
+
+    Args:
+        rows: of the cases that were measured.
+        unusable: cases whose files cannot be used; they are in no figure.
 
     Returns:
         For each measure "mean", "sd" (of a sample; None for one case), "median", "minimum", "maximum" and "cases" (how
-        many have it); "pooled_iou" over the voxels of all cases, empty references included; "cases" in all;
-        "not_scored": case and reason of every row that has one.
+        many have it); "pooled_iou" over the voxels of all cases, empty references included; "cases" and "unusable" in
+        all; "not_scored": case and reason of every row that has one, and of the unusable cases.
     """
-    summary: dict[str, Any] = {"cases": len(rows)}
+    summary: dict[str, Any] = {"cases": len(rows), "unusable": len(unusable)}
     for name in MEASURES:
         values = np.array([row[name] for row in rows if row[name] is not None], dtype=np.float64)
         summary[name] = {key: float(figure(values)) if len(values) else None for key, figure in FIGURES.items()}
@@ -79,7 +85,8 @@ def summarize_masks(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     totals = {name: sum(row[name] for row in rows) for name in COUNTS}
     union = totals["reference_voxels"] + totals["predicted_voxels"] - totals["common_voxels"]
     summary["pooled_iou"] = totals["common_voxels"] / union if union else None
-    summary["not_scored"] = [{"case": row["case"], "reason": row["reason"]} for row in rows if row["reason"]]
+    reasons = [(row["case"], row["reason"]) for row in rows if row["reason"]] + list(unusable)
+    summary["not_scored"] = [{"case": case, "reason": reason} for case, reason in reasons]
     return summary
 
 

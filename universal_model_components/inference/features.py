@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..utils.files import write_atomically
 from ..utils.pooling import pool_levels
+from .naming import subject_of
 
 POOLING = "mean over the voxels of a window, then over windows"
 
@@ -81,6 +82,7 @@ class SaveFeaturesd(MapTransform):
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.meta_key, self.modality_key = meta_key, modality_key
+        self.data_root_dir = data_root_dir
         self.layout = FolderLayout(output_dir, "features", ".npz", makedirs=True, data_root_dir=data_root_dir)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -91,7 +93,7 @@ class SaveFeaturesd(MapTransform):
         source = str(result[self.meta_key].meta["filename_or_obj"])
         features = {str(key): result[key].float().cpu().numpy() for key in self.key_iterator(result)}
         origin = {"source": source, "modality": str(result[self.modality_key]), "pooling": POOLING}
-        file = Path(self.layout.filename(subject=source))
+        file = Path(self.layout.filename(subject=subject_of(source, self.data_root_dir)))
         write_atomically(file, lambda path: _write_arrays(path, {**features, **origin}))
         return result
 

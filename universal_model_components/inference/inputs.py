@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..datalists.reader import check_keys, open_datalist
+from ..datalists.reader import open_datalist
 from ..imaging.scan_files import SUFFIXES, find_scans, name_other_images, names_of, stem
 from ..tasks.candidates import read_candidates
 from ..tasks.segmentation_data import read_cases
 from ..utils.settings import to_bool, to_optional
+from .naming import LONGEST, result_name
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ def list_scans(
     Args:
         dataset_dir: folder of scans, searched recursively; also what a datalist's paths are relative to.
         datalist: MONAI datalist in JSON; None lists the folder.
-        split: list of the datalist, whose files must exist; None takes all lists, unchecked.
+        split: list of the datalist; None takes all lists.
         modalities: allowed modalities, and the sub-folders to search; None for a task, whose scans have one modality.
         modality: of every scan, in any folder; None takes it from the sub-folder or the datalist.
 
@@ -40,7 +41,7 @@ def list_scans(
 
     Raises:
         ValueError: when there is no scan, the datalist cannot be read, a modality is unknown, or two scans would be
-            written to one file.
+            written to one file. Files are not opened: one that is missing is skipped when it is read.
     """
     root, datalist, modality = Path(dataset_dir), to_optional(datalist), to_optional(modality)
     if datalist is not None:
@@ -63,14 +64,10 @@ def _scan(file: Path, root: Path, modality: str) -> dict[str, Any]:
 
 
 def _listed(root: Path, datalist: str | Path, split: str | None) -> Iterator[dict[str, Any]]:
-    """Yield the entries of one list of a datalist, checked, or those of all its lists."""
-    if split is not None:
-        yield from read_cases(datalist, root, split, keys=("image",))
-        return
-    for name, entries in open_datalist(datalist).items():
-        for entry in entries if isinstance(entries, list) else ():
-            check_keys(f"datalist: {datalist}: an entry of {name!r}", entry, ("image",))
-            yield {"case": stem(str(entry["image"])), **entry, "image": str(root / entry["image"])}
+    """Yield the entries of one list of a datalist, or of all its lists."""
+    content = open_datalist(datalist)
+    for name in [name for name, value in content.items() if isinstance(value, list)] if split is None else [split]:
+        yield from read_cases(datalist, root, name, keys=("image",), optional=split is None, check_files=False)
 
 
 def _check(scans: Sequence[Mapping[str, Any]], root: Path, modalities: Sequence[str] | None) -> None:
@@ -84,11 +81,12 @@ def _check(scans: Sequence[Mapping[str, Any]], root: Path, modalities: Sequence[
         file, name = scan["image"], scan.get("modality")
         if modalities is not None and name not in modalities:
             raise ValueError(f"modality: {name!r} of {file} is not one of {list(modalities)}: give modality")
-        # MONAI's writers take what follows the last dot for the suffix: of two DICOM files in one folder, each a series
-        target = stem(file) if file.lower().endswith(SUFFIXES) or Path(file).is_dir() else os.path.splitext(file)[0]
-        if target in seen:
-            raise ValueError(f"{file}: would be written over {seen[target]}'s result: rename or remove one")
-        seen[target] = file
+        result = result_name(file, root)
+        if result in seen:
+            raise ValueError(f"{file}: would be written over {seen[result]}'s result: rename or remove one")
+        if len(os.fsencode(result.rpartition("/")[2])) > LONGEST:
+            raise ValueError(f"{file}: its name is longer than {LONGEST} bytes, too long for a result's: rename it")
+        seen[result] = file
 
 
 def list_candidates(
@@ -115,7 +113,7 @@ def list_candidates(
         ValueError: when a file cannot be read, or no scan has candidates.
     """
     if to_optional(datalist) is not None:
-        cases = read_cases(str(datalist), dataset_dir, split, keys=("image", "candidates"))
+        cases = read_cases(str(datalist), dataset_dir, split, keys=("image", "candidates"), check_files=False)
         return [{"seriesuid": case["case"], **case} for case in cases if case["candidates"]]
     root = Path(dataset_dir)
     file = to_optional(candidates) or root / "candidates.csv"

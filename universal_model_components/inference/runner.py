@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ignite.engine import Engine
@@ -13,7 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from ..imaging.errors import scan_error
+from ..imaging.unusable import Unusable, file_problem
 from ..utils.settings import to_bool, to_optional
 from ..weights.loading import check_weights
 
@@ -21,16 +22,18 @@ logger = logging.getLogger(__name__)
 
 
 class ScanLoader:
-    """Batches of one scan each; an unusable scan is skipped, and its error message is kept in `problems`.
+    """Batches of one scan each; an unusable scan is named and skipped, and is listed in `problems`.
 
     Args:
-        dataset: MONAI dataset whose transform reads the scan; a `ScanError` in it affects that scan only.
+        dataset: MONAI dataset whose transform reads the scan. An error that is the fault of the scan's files, in this
+            process or in a worker, affects that scan only.
         num_workers: processes that read ahead.
+        name: label of the progress bar.
     """
 
-    def __init__(self, dataset: Dataset, num_workers: int = 0) -> None:
-        self.dataset, self.num_workers = dataset, int(num_workers)
-        self.problems: list[str] = []
+    def __init__(self, dataset: Dataset, num_workers: int = 0, name: str = "inference") -> None:
+        self.dataset, self.num_workers, self.name = dataset, int(num_workers), name
+        self.problems: list[Unusable] = []
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         loader: DataLoader[Any] = DataLoader(
@@ -40,16 +43,32 @@ class ScanLoader:
             collate_fn=_collate_one,
         )
         self.problems = []
-        for batch in tqdm(loader, "inference", unit="scan"):
-            if isinstance(batch, str):
-                tqdm.write(batch)
-                self.problems.append(batch)
-            else:
-                yield batch
+        with tqdm(total=len(self.dataset), desc=self.name, unit="scan") as bar:
+            for batch in self._survive(loader, bar):
+                bar.update()
+                if isinstance(batch, Unusable):
+                    tqdm.write(f"skipped: {batch.reason}")
+                    self.problems.append(batch)
+                else:
+                    yield batch
+
+    def _survive(self, loader: DataLoader, bar: tqdm) -> Iterator[Any]:
+        """Yield what the loader yields; name the scans in progress when a worker process dies."""
+        try:
+            yield from loader
+        except RuntimeError as error:
+            if not re.match(r"DataLoader worker \(pid", str(error)):
+                raise
+            waiting = self.dataset.data[bar.n : bar.n + 2 * self.num_workers]  # each worker reads two scans ahead
+            files = ", ".join(str(sample["image"]) for sample in waiting)
+            raise ChildProcessError(
+                f"num_workers: a worker process died, possibly out of memory, possibly at {files}: use fewer "
+                "num_workers, or remove that scan"
+            ) from error
 
 
 class _Attempts:
-    """A dataset with the items of another, or the message of a `ScanError` in place of an item."""
+    """A dataset with the items of another, or an `Unusable` in place of an item."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
@@ -61,14 +80,15 @@ class _Attempts:
         try:
             return self.dataset[index]
         except Exception as error:
-            cause = scan_error(error)
-            if cause is None:
+            sample = self.dataset.data[index]
+            reason = file_problem(sample, error)
+            if reason is None:
                 raise
-            return str(cause)
+            return Unusable(str(sample.get("case", sample.get("image"))), reason)
 
 
 def _collate_one(items: list[Any]) -> Any:
-    return items[0] if isinstance(items[0], str) else list_data_collate(items)
+    return items[0] if isinstance(items[0], Unusable) else list_data_collate(items)
 
 
 def run_inference(
@@ -99,12 +119,25 @@ def run_inference(
     if to_optional(weights) is not None:
         check_weights(network, str(weights), recipe)
     evaluator.run()
-    skipped, scans = len(loader.problems), len(loader.dataset)
-    print(
-        *(f"skipped: {problem}" for problem in loader.problems),
-        f"{scans - skipped} of {scans} scans {done}",
-        sep="\n",
-    )
-    if skipped == scans or (strict and skipped):
-        why = "strict is true" if skipped < scans else "none is left"
-        raise ValueError(f"{skipped} of {scans} scans skipped, listed above, and {why}: fix or remove them")
+    reasons = [problem.reason for problem in loader.problems]
+    report_skipped(reasons, len(reasons), len(loader.dataset), strict, f"scans {done}")
+
+
+def report_skipped(problems: Sequence[str], skipped: int, total: int, strict: bool, done: str) -> None:
+    """Print what was skipped and how much is done.
+
+    Args:
+        problems: one line for each thing that could not be used.
+        skipped: how many of the `total` were not done for it.
+        total: how many there were.
+        strict: whether one skipped is an error.
+        done: what they are and what was done, such as "scans segmented".
+
+    Raises:
+        ValueError: when all were skipped, or any was and `strict` is true.
+    """
+    left = f", {skipped} skipped" if skipped else ""
+    print(*(f"skipped: {problem}" for problem in problems), f"{total - skipped} of {total} {done}{left}", sep="\n")
+    if skipped == total or (strict and skipped):
+        what, why = done.split()[0], "strict is true" if skipped < total else "none is left"
+        raise ValueError(f"{skipped} of {total} {what} skipped, listed above, and {why}: fix or remove them")

@@ -21,6 +21,7 @@ from torch.utils.data import Dataset
 
 from ..imaging.reading import read_scan
 from ..imaging.scan_files import stem
+from ..imaging.unusable import Unusable, refusal
 from .scan_cache import ScanCache
 from .segmentation_data import read_cases, take_label_fraction
 
@@ -37,6 +38,7 @@ def read_classes(
     seed: int = 0,
     both: bool = True,
     optional: bool = False,
+    check_files: bool = True,
 ) -> list[dict[str, Any]]:
     """Read one list of a datalist whose entries have a `label` (0 or 1) or `candidates` ([x, y, z, class], mm, LPS).
 
@@ -48,11 +50,12 @@ def read_classes(
         seed: of that choice.
         both: whether both classes are required: otherwise there is nothing to learn, and no AUC.
         optional: return nothing for a list that is missing or empty: a run without validation, which the log names.
+        check_files: as for `read_cases`.
 
     Raises:
         ValueError: as `read_cases`, and for an entry without classes, or a missing class.
     """
-    cases = read_cases(datalist, dataset_dir, split, keys=("image",), optional=optional)
+    cases = read_cases(datalist, dataset_dir, split, keys=("image",), optional=optional, check_files=check_files)
     if not cases:
         logger.warning("datalist: %s has no %r cases: the last epoch's model is kept", datalist, split)
         return []
@@ -152,13 +155,32 @@ class ClassificationDataset(Dataset):
     ) -> None:
         self.data, self.scans, self.transform = [complete(case) for case in data], scans, transform
         self.patch_size = [int(side) for side in patch_size]
+        self.negatives, self.seed = negatives, seed
+        self.problems: list[Unusable] = []
+        self._choose()
+
+    def _choose(self) -> None:
+        """Choose the samples among those of the cases."""
         labels = sample_labels(self.data)
         kept = torch.arange(len(labels))
-        if negatives is not None:
-            kept = thin_negatives(labels, float(negatives), seed)
+        if self.negatives is not None:
+            kept = thin_negatives(labels, float(self.negatives), self.seed)
         self.labels = labels[kept]
         self._kept = kept.numpy()
         self._ends = np.cumsum([len(_samples(case)) for case in self.data])
+
+    def leave_out(self, problems: Sequence[Unusable]) -> None:
+        """Leave out the samples of cases that cannot be used, and keep these cases in `problems`, for the report.
+
+        Raises:
+            ValueError: when no case is left; one line.
+        """
+        cases = {problem.case for problem in problems}
+        if problems and cases.issuperset(case["case"] for case in self.data):
+            raise refusal(problems, len(self.data))
+        self.data = [case for case in self.data if case["case"] not in cases]
+        self.problems += problems
+        self._choose()
 
     def __len__(self) -> int:
         return len(self._kept)

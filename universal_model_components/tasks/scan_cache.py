@@ -23,6 +23,7 @@ from ..imaging.hdf5 import case_file, dequantize, encode, quantize
 from ..imaging.normalization import load_scan
 from ..imaging.reading import read_grid
 from ..imaging.scan_files import parts_of
+from ..imaging.unusable import Unusable, refusal
 from ..utils.files import write_atomically
 from ..utils.parallel import run_parallel
 from ..utils.settings import to_bool, to_optional
@@ -72,22 +73,28 @@ class ScanCache:
             ValueError: when candidates lie outside a scan, or a scan cannot be used; one line, before any training.
             OSError: when the cache cannot be written.
         """
-        for entry in entries:
-            if "candidates" in entry:
-                shape, affine = read_grid(entry["image"])
-                check_inside(entry, affine, shape)
+        if unusable := self.try_to_prepare(entries, num_workers):
+            raise refusal(unusable, len(entries))
+
+    def try_to_prepare(self, entries: Sequence[Mapping[str, Any]], num_workers: int = 0) -> list[Unusable]:
+        """Prepare the scans as `prepare` does, and return those that cannot be used, in the order of the entries.
+
+        Raises:
+            OSError: when the cache cannot be written.
+        """
+        reasons = {entry["case"]: problem for entry in entries if (problem := _outside(entry))}
         calls = [
-            ({"file": entry["image"]}, str(case_file(self.folder, entry["case"])), self.settings) for entry in entries
+            ({"file": entry["image"], "case": entry["case"]}, str(case_file(self.folder, entry["case"])), self.settings)
+            for entry in entries
+            if entry["case"] not in reasons
         ]
         left = [call for call in calls if _stored_identity(Path(call[1])) != _identity(call[0]["file"], self.settings)]
-        problems: list[str] = []
         if left:
             for result in tqdm(run_parallel(_prepare_scan, left, int(num_workers)), "scans", len(left), unit="scan"):
-                problems += [result["problem"]] if result["problem"] else []
+                reasons |= {result["case"]: result["problem"]} if result["problem"] else {}
                 for note in result["notes"]:
                     logger.warning(note)
-        if problems:
-            raise ValueError(f"{len(problems)} of {len(calls)} scans cannot be used, first: {problems[0]}")
+        return [Unusable(entry["case"], reasons[entry["case"]]) for entry in entries if entry["case"] in reasons]
 
     def cube(self, entry: Mapping[str, Any], position: Sequence[float] | None, shape: Sequence[int]) -> np.ndarray:
         """Read one cube.
@@ -140,14 +147,25 @@ def _stored_identity(target: Path) -> str | None:
         return None
 
 
+def _outside(entry: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with the candidates of an entry, by the header of its scan, if there are any."""
+    try:
+        if "candidates" in entry:
+            shape, affine = read_grid(entry["image"])
+            check_inside(entry, affine, shape)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 def _prepare_scan(case: Mapping[str, Any], target: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Normalize one scan into its file; a scan that cannot be used is the result's `problem`."""
     try:
         identity = _identity(case["file"], settings)  # before reading, in case the scan changes meanwhile
         scan = load_scan(case["file"], **settings)
     except (ScanError, RuntimeError, MemoryError) as error:
-        return {"problem": problem_of(case["file"], error), "notes": []}
+        return {"case": case["case"], "problem": problem_of(case["file"], error), "notes": []}
     chunks = [min(CHUNK, side) for side in scan.volume.shape]
     content = encode("volume", quantize(scan.volume), chunks, {"affine": scan.affine, "identity": identity})
     write_atomically(Path(target), lambda path: path.write_bytes(content))
-    return {"problem": None, "notes": scan.notes}
+    return {"case": case["case"], "problem": None, "notes": scan.notes}

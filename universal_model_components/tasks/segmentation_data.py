@@ -8,21 +8,24 @@ run resumes with the same cubes, on any number of workers and ranks.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from monai.data import CacheDataset
 from monai.transforms import Compose
+from tqdm.auto import tqdm
 
 from ..datalists.reader import check_keys, entries_of, open_datalist
 from ..datalists.splits import hash_order
 from ..imaging.dicom_header import is_dicom
-from ..imaging.errors import ScanError, scan_error
+from ..imaging.errors import ScanError
 from ..imaging.geometry import Grid, check_same_grid
 from ..imaging.reading import read_grid
 from ..imaging.scan_files import SUFFIXES, stem
+from ..imaging.unusable import Unusable, file_problem, refusal
 
 
 def read_cases(
@@ -31,6 +34,7 @@ def read_cases(
     split: str,
     keys: Sequence[str] = ("image", "label"),
     optional: bool = False,
+    check_files: bool = True,
 ) -> list[dict[str, Any]]:
     """Read one list of a datalist, with absolute paths, and check the headers before training.
 
@@ -40,6 +44,7 @@ def read_cases(
         split: "training", "validation" or "test".
         keys: every entry must have these; "image", and "label" where it is a path, are files on one grid.
         optional: return nothing for a list that is missing or empty.
+        check_files: False for inference and evaluation, which name and skip a file that cannot be used.
 
     Returns:
         The entries; those without "case" get the image's path, without its suffix, for one.
@@ -54,7 +59,7 @@ def read_cases(
     where, cases = f"datalist: {datalist}", []
     seen: set[str] = set()
     for place, entry in enumerate(entries):
-        case = check_entry(f"{where}: {split}[{place}]", entry, Path(dataset_dir), keys)
+        case = check_entry(f"{where}: {split}[{place}]", entry, Path(dataset_dir), keys, check_files)
         if case["case"] in seen:
             raise ValueError(f"{where}: case {case['case']!r} occurs twice in {split!r}: remove or rename one")
         seen.add(case["case"])
@@ -62,7 +67,7 @@ def read_cases(
     return cases
 
 
-def check_entry(where: str, entry: Any, root: Path, keys: Sequence[str]) -> dict[str, Any]:
+def check_entry(where: str, entry: Any, root: Path, keys: Sequence[str], check_files: bool = True) -> dict[str, Any]:
     """Return an entry with absolute paths and a case id, after checking its headers.
 
     Args:
@@ -70,19 +75,23 @@ def check_entry(where: str, entry: Any, root: Path, keys: Sequence[str]) -> dict
         entry: of a datalist.
         root: folder that paths are relative to.
         keys: required keys.
+        check_files: whether files must exist, and an image and its label have one grid.
 
     Raises:
         ValueError: as `read_cases`, for a single entry; one line.
     """
     check_keys(where, entry, keys)
-    case = {"case": stem(str(entry["image"])), **entry}
+    if not isinstance(entry["image"], str):
+        raise ValueError(f"{where}: image is {entry['image']!r}, expected the path of a scan")
+    case = {**entry, "case": str(entry.get("case", stem(entry["image"])))}
     files = [key for key in ("image", "label") if isinstance(entry.get(key), str)]
     for key in files:
         path = root / entry[key]
-        if not path.exists():
+        if check_files and not path.exists():
             raise ValueError(f"{where}: no file {path}: correct {key!r}, or dataset_dir")
         case[key] = str(path)
-    if len(files) == 2 and all(case[key].lower().endswith(SUFFIXES) or is_dicom(case[key]) for key in files):
+    scans = all(case[key].lower().endswith(SUFFIXES) or is_dicom(case[key]) for key in files)
+    if check_files and len(files) == 2 and scans:
         label, image = (Grid(case[key], *read_grid(case[key])) for key in ("label", "image"))
         check_same_grid(label, image)
     return case
@@ -117,13 +126,15 @@ def share_of_rank(cases: int, rank: int = 0, world_size: int = 1) -> list[int]:
 
 
 class CaseDataset(CacheDataset):
-    """MONAI's `CacheDataset`, whose random transforms are seeded by the index.
+    """MONAI's `CacheDataset`, whose random transforms are seeded by the index, and whose cases can all be used.
+
+    Every case is read once when the dataset is made, cached or not: a run does not begin with a file that would end it.
 
     Args:
         data: cases.
         transform: a `Compose`; the transforms before its first random one are applied once and cached.
         cache_rate: share of the cases to keep in memory, from 0 to 1.
-        num_workers: threads that fill the cache.
+        num_workers: threads that read them.
         copy_cache: copy a cached case before its random transforms; False avoids copying a whole volume for one cube,
             and is safe where none of them modifies its input in place (crop, noise, flips and transposes do not).
 
@@ -131,7 +142,7 @@ class CaseDataset(CacheDataset):
     beyond the last case start again from the first.
 
     Raises:
-        ScanError: when a case cannot be used, while the cache is filled or later; one line with the file's name.
+        ValueError: when a case cannot be used; one line that names the first few files, all of them are in the log.
     """
 
     def __init__(
@@ -142,39 +153,47 @@ class CaseDataset(CacheDataset):
         num_workers: int = 1,
         copy_cache: bool = True,
     ) -> None:
-        self.problem: ScanError | None = None
+        self.unusable: dict[int, Unusable] = {}
+        self.failure: Exception | None = None
         threads = max(1, int(num_workers))
         super().__init__(list(data), transform, cache_rate=cache_rate, num_workers=threads, copy_cache=copy_cache)
-        if self.problem is not None:
-            raise self.problem
+        left = range(self.cache_num, len(self))
+        with ThreadPool(threads) as pool:
+            for _ in tqdm(pool.imap(self._try, left), "scans that are not cached", len(left), disable=not left):
+                pass
+        if self.failure is not None:
+            raise self.failure
+        if self.unusable:
+            raise refusal([self.unusable[place] for place in sorted(self.unusable)], len(self))
 
     def _load_cache_item(self, idx: int) -> Any:
-        """Keep the first problem for `__init__`: raised in one thread, it would leave the others running at exit."""
-        if self.problem is not None:
-            return None
+        """Keep errors for `__init__`: raised in one thread, they would leave the others running at exit."""
         try:
             return super()._load_cache_item(idx)
         except Exception as error:
-            self.problem = scan_error(error)
-            if self.problem is None:
-                raise
+            case = self.data[idx]
+            reason = file_problem(case, error)
+            if reason is None:
+                self.failure = error
+            else:
+                self.unusable[idx] = Unusable(str(case.get("case", case["image"])), reason)
             return None
+
+    def _try(self, idx: int) -> None:
+        """Read a case that is not cached, and forget it."""
+        if self.failure is None:
+            self._load_cache_item(idx)
 
     def __getitem__(self, index: Any) -> Any:
         """Return a case, with its random transforms seeded where `index` is a pair."""
-        if not isinstance(index, tuple):
-            return _unwrapped(super().__getitem__, index)
-        place, seed = index
-        self.transform.set_random_state(seed=int(np.random.SeedSequence(int(seed)).generate_state(1)[0]))
-        return _unwrapped(super().__getitem__, place % len(self))
-
-
-def _unwrapped(function: Callable[[Any], Any], argument: Any) -> Any:
-    """Call a function; raise the one-line error about a scan that MONAI has wrapped in others."""
-    try:
-        return function(argument)
-    except Exception as error:
-        cause = scan_error(error)
-        if cause is None:
-            raise
-        raise cause from None
+        place, seed = index if isinstance(index, tuple) else (index, None)
+        if seed is not None:
+            self.transform.set_random_state(seed=int(np.random.SeedSequence(int(seed)).generate_state(1)[0]))
+            place = place % len(self)
+        try:
+            return super().__getitem__(place)
+        except Exception as error:  # the file has changed since
+            reason = None if isinstance(place, slice) else file_problem(self.data[place], error)
+            if reason is None:
+                raise
+            raise ScanError(reason) from None

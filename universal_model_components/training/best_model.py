@@ -30,7 +30,8 @@ def write_model(network: nn.Module, ckpt_dir: Path, provenance: Mapping[str, Any
 class BestModel:
     """Write the network's plain state dict whenever the validator's key metric is the best so far.
 
-    Whether higher or lower is better is the validator's `metric_cmp_fn`.
+    Whether higher or lower is better is the validator's `metric_cmp_fn`. A metric that is undefined (NaN) chooses no
+    model: until it is defined, the last epoch's is written.
 
     Args:
         network: what is written; not the wrapped or compiled one, so that names stay plain.
@@ -62,6 +63,8 @@ class BestModel:
     def __call__(self, engine: Any) -> None:
         """Write the model when this epoch is the best one."""
         if engine.state.best_metric_epoch == engine.state.epoch:
+            if math.isnan(float(engine.state.best_metric)):
+                engine.state.best_metric_epoch = -1  # as before the first epoch: the next one is better
             write_model(self.network, self.ckpt_dir, self.provenance, engine)
 
 

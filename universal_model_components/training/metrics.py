@@ -38,7 +38,7 @@ def lower_is_better(current: float, best: float) -> bool:
 
 def at_least_as_good(current: float, best: float) -> bool:
     """Compare a score with the best so far; of equal ones the latest wins, because it was trained longer."""
-    return not current < best
+    return current >= best
 
 
 def input_and_target(output: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
