@@ -16,7 +16,7 @@ from user_errors import raises_user_error
 
 from universal_model_components.imaging.transforms import NormalizeScand, ReadScand, ToOriginalSpaced
 from universal_model_components.inference.inputs import list_scans
-from universal_model_components.inference.runner import ScanLoader, run_inference
+from universal_model_components.inference.runner import ScanLoader, report_skipped, run_inference
 from universal_model_components.method.models import UniversalModel
 from universal_model_components.utils.pooling import pool_levels
 from universal_model_components.weights.loading import check_weights, load_weights
@@ -385,3 +385,11 @@ def test_a_run_says_how_many_scans_were_done_and_which_were_not(capsys):
     with pytest.raises(ValueError, match="strict: 'perhaps' is not a boolean"):
         run_inference(scans, scans, nn.Linear(1, 1), None, strict="perhaps")
     assert scans.runs == 3
+
+
+def test_what_was_skipped_is_reported_and_is_an_error_where_nothing_is_left(capsys):
+    report_skipped(["a: broken"], 1, 3, False, "rows written")
+    assert capsys.readouterr().out == "skipped: a: broken\n2 of 3 rows written\n"
+    for skipped, strict, why in ((1, True, "strict is true"), (3, False, "none is left")):
+        with raises_user_error(f"{skipped} of 3 rows skipped, listed above, and {why}"):
+            report_skipped(["a: broken"], skipped, 3, strict, "rows written")

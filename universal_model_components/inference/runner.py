@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ignite.engine import Engine
@@ -99,12 +99,23 @@ def run_inference(
     if to_optional(weights) is not None:
         check_weights(network, str(weights), recipe)
     evaluator.run()
-    skipped, scans = len(loader.problems), len(loader.dataset)
-    print(
-        *(f"skipped: {problem}" for problem in loader.problems),
-        f"{scans - skipped} of {scans} scans {done}",
-        sep="\n",
-    )
-    if skipped == scans or (strict and skipped):
-        why = "strict is true" if skipped < scans else "none is left"
-        raise ValueError(f"{skipped} of {scans} scans skipped, listed above, and {why}: fix or remove them")
+    report_skipped(loader.problems, len(loader.problems), len(loader.dataset), strict, f"scans {done}")
+
+
+def report_skipped(problems: Sequence[str], skipped: int, total: int, strict: bool, done: str) -> None:
+    """Print what was skipped and how much is done.
+
+    Args:
+        problems: one line for each thing that could not be used.
+        skipped: how many of the `total` were not done for it.
+        total: how many there were.
+        strict: whether one skipped is an error.
+        done: what they are and what was done, such as "scans segmented".
+
+    Raises:
+        ValueError: when all were skipped, or any was and `strict` is true.
+    """
+    print(*(f"skipped: {problem}" for problem in problems), f"{total - skipped} of {total} {done}", sep="\n")
+    if skipped == total or (strict and skipped):
+        what, why = done.split()[0], "strict is true" if skipped < total else "none is left"
+        raise ValueError(f"{skipped} of {total} {what} skipped, listed above, and {why}: fix or remove them")
