@@ -14,11 +14,19 @@ from .commands.datalist import DATALIST
 from .commands.demo import demo
 from .commands.doctor import doctor
 from .commands.experiment import EXPERIMENT_COMMANDS
+from .commands.features import features
 from .commands.weights import WEIGHTS
 from .utils.errors import show_user_errors
 
 NAME = "universal_model_components"
-COMMANDS = {"datalist": DATALIST, "demo": demo, "doctor": doctor, "experiment": EXPERIMENT_COMMANDS, "weights": WEIGHTS}
+COMMANDS = {
+    "datalist": DATALIST,
+    "demo": demo,
+    "doctor": doctor,
+    "experiment": EXPERIMENT_COMMANDS,
+    "features": features,
+    "weights": WEIGHTS,
+}
 
 
 @dataclass(frozen=True)

@@ -393,3 +393,11 @@ def test_a_run_says_how_many_scans_were_done_and_which_were_not(capsys):
     with pytest.raises(ValueError, match="strict: 'perhaps' is not a boolean"):
         run_inference(scans, scans, nn.Linear(1, 1), None, strict="perhaps")
     assert scans.runs == 3
+
+
+def test_what_was_skipped_is_reported_and_is_an_error_where_nothing_is_left(capsys):
+    report_skipped(["a: broken"], 1, 3, False, "rows written")
+    assert capsys.readouterr().out == "skipped: a: broken\n2 of 3 rows written\n"
+    for skipped, strict, why in ((1, True, "strict is true"), (3, False, "none is left")):
+        with raises_user_error(f"{skipped} of 3 rows skipped, listed above, and {why}"):
+            report_skipped(["a: broken"], skipped, 3, strict, "rows written")

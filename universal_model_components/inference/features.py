@@ -22,11 +22,43 @@ from .naming import subject_of
 POOLING = "mean over the voxels of a window, then over windows"
 
 
+class LevelMeans:
+    """Features of each level of an encoder, averaged over everything that it is called with until they are reset.
+
+    Features are averaged over the voxels of each window, then over windows with equal weight: the center of a scan,
+    where windows overlap, counts a little more than its border.
+
+    Args:
+        encoder: its calls are recorded by a forward hook.
+    """
+
+    def __init__(self, encoder: nn.Module) -> None:
+        self.reset()
+        encoder.register_forward_hook(self._add)
+
+    def reset(self) -> None:
+        """Forget what was averaged."""
+        self.sums: list[Tensor] = []
+        self.windows = 0
+
+    def means(self) -> list[Tensor]:
+        """Return the mean of each level, finest first; nothing before the first call.
+
+        Shape:
+            list of (1, C_i).
+        """
+        return [total / self.windows for total in self.sums]
+
+    def _add(self, encoder: nn.Module, inputs: Any, levels: list[Tensor]) -> None:
+        sums = [pooled.sum(dim=0, keepdim=True) for pooled in pool_levels(levels)]
+        self.sums = sums if not self.sums else [old + new for old, new in zip(self.sums, sums, strict=True)]
+        self.windows += len(levels[0])
+
+
 class PooledFeatures:
     """Ignite handler that adds each level's features, averaged over the scan, to an evaluator's output.
 
-    Features are averaged over the voxels of each window, then over windows with equal weight: the center of a scan,
-    where windows overlap, counts a little more than its border. Each batch holds one scan.
+    How they are averaged is described at `LevelMeans`. Each batch holds one scan.
 
     Args:
         encoder: of the network that the evaluator's inferer calls, window by window.
@@ -34,26 +66,17 @@ class PooledFeatures:
 
     def __init__(self, encoder: nn.Module) -> None:
         self.encoder = encoder
-        self.sums: list[Tensor] = []
-        self.windows = 0
 
     def attach(self, engine: Engine) -> None:
         """Give every output of `engine` the keys level_1, level_2, …, tensors (1, C), finest level first."""
-        self.encoder.register_forward_hook(self._collect)
-        engine.add_event_handler(Events.ITERATION_STARTED, self._reset)
-        engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self._publish)
+        levels = LevelMeans(self.encoder)
+        engine.add_event_handler(Events.ITERATION_STARTED, levels.reset)
+        engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, _publish, levels)
 
-    def _reset(self) -> None:
-        self.sums, self.windows = [], 0
 
-    def _collect(self, encoder: nn.Module, inputs: Any, levels: list[Tensor]) -> None:
-        sums = [pooled.sum(dim=0, keepdim=True) for pooled in pool_levels(levels)]
-        self.sums = sums if not self.sums else [old + new for old, new in zip(self.sums, sums, strict=True)]
-        self.windows += len(levels[0])
-
-    def _publish(self, engine: Engine) -> None:
-        means = {f"level_{depth}": total / self.windows for depth, total in enumerate(self.sums, start=1)}
-        engine.state.output.update(means)  # type: ignore[union-attr]
+def _publish(engine: Engine, levels: LevelMeans) -> None:
+    means = {f"level_{depth}": mean for depth, mean in enumerate(levels.means(), start=1)}
+    engine.state.output.update(means)  # type: ignore[union-attr]
 
 
 class SaveFeaturesd(MapTransform):
