@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from scan_files import make_dataset
+from scan_files import body, make_dataset, write_scan
 
 from universal_model_components.commands.pretraining_checks import check_folder, check_store
 
@@ -21,7 +21,8 @@ def test_a_store_is_counted_and_a_missing_one_is_one_error(cube_store, tmp_path)
 def test_headers_of_a_folders_scans_are_read(tmp_path):
     make_dataset(tmp_path, 2, 1)
     (tmp_path / "ct" / "broken.nii").write_text("no image")
-    warning, fine = check_folder(tmp_path, BOTH)
-    assert (warning.level, fine.level) == ("warning", "ok")
-    assert "broken.nii" in warning.message
-    assert f"4 scans below {tmp_path}" in fine.message
+    write_scan(tmp_path / "mri" / "scan_0.nii.gz", body(), 1.0)
+    findings = list(check_folder(tmp_path, BOTH))
+    assert sorted(finding.level for finding in findings) == ["ok", "warning", "warning"]
+    for part in ("broken.nii: no readable header", "scan_0.nii.gz: the affine is the identity", "4 scans below"):
+        assert sum(part in finding.message for finding in findings) == 1

@@ -99,6 +99,7 @@ def test_missing_groups_folder_and_fraction_are_named(tmp_path):
         (["ct/a.nii", "ct/a.nii.gz"], "ct/a.nii.gz: has the same id as .*ct/a.nii: skipped, remove or rename one"),
         (["ct/a.nii", "pet/b.nii"], "pet: unknown modality 'pet': skipped, add it to modalities"),
         (["ct/a.nii", "b.nii"], "b.nii: not in the folder of a modality: skipped"),
+        (["ct/a.hdr", "ct/a.img", "ct/b.mnc"], "ct/b.mnc: not a format that is read .1 such files.: convert to .nii"),
         (["ct/readme.txt"], "ct: no scan in it"),
         ([], "ct: no scan in it"),
     ],

@@ -20,9 +20,17 @@ def test_an_image_has_a_fingerprint_and_a_mask_its_labels(tmp_path):
     assert (found["problem"], found["shape"], found["sha256"]) == (None, list(SHAPE), content_hash(image))
     assert "labels" not in found
     assert set(found["fingerprint"]) >= {"voxels", "levels"}
+    assert found["notes"] == []
     found = inspect_file({"file": str(label), "kind": "mask"})
     assert found["labels"] == [[0, 6 * 7 * 6], [4, 2 * 7 * 6]]
     assert "fingerprint" not in found
+
+
+def test_what_in_a_header_is_worth_a_line_is_kept(tmp_path):
+    sheared = np.diag([1.0, 1.0, 2.0, 1.0])
+    sheared[0, 2] = 0.5
+    found = inspect_file({"file": str(write_scan(tmp_path / "a.nii", body(SHAPE), sheared)), "kind": "image"})
+    assert ["off a right angle" in note for note in found["notes"]] == [True]
 
 
 @pytest.mark.parametrize(

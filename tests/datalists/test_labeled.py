@@ -19,13 +19,13 @@ def touch(root, *names):
 
 def test_images_and_labels_are_paired_by_name(tmp_path):
     root = touch(tmp_path, *(f"imagesTr/{name}.nii.gz" for name in ("a", "b_0000", "lone")), "labelsTr/a.nii.gz")
-    touch(root, "labelsTr/b.nii.gz", "labelsTr/other.nii.gz")
+    touch(root, "labelsTr/b.nii.gz", "labelsTr/other.nii.gz", "imagesTr/c.tif")
     cases, problems = find_pairs(root, "Tr", "ct", None)
     assert [(case["image"], case["label"], case["id"]) for case in cases] == [
         ("imagesTr/a.nii.gz", "labelsTr/a.nii.gz", "a"),
         ("imagesTr/b_0000.nii.gz", "labelsTr/b.nii.gz", "b"),
     ]
-    assert ["lone" in problems[0], "other" in problems[1], len(problems)] == [True, True, 2]
+    assert ["c.tif" in problems[0], "lone" in problems[1], "other" in problems[2], len(problems)] == [True] * 3 + [3]
 
 
 def test_of_several_channels_one_is_chosen(tmp_path):

@@ -14,6 +14,7 @@ from universal_model_components.imaging.geometry import (
     grid_positions,
     nearest_on_grid,
     resample_to_affine,
+    shear_of,
 )
 
 TURNED = np.array([[0.96, -0.28, 0, 0], [0.28, 0.96, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
@@ -76,6 +77,14 @@ def test_corner_distance_is_the_largest_of_the_eight():
     assert corner_distance(moved(0.7), affine, (4, 5, 6)) == pytest.approx(0.7)
     longer = np.diag([2.0, 2.0, 3.1, 1.0])  # the last of six slices is five steps away
     assert corner_distance(longer, affine, (4, 5, 6)) == pytest.approx(0.5)
+
+
+def test_shear_is_how_far_axes_are_from_right_angles():
+    turned = np.diag([2.0, -1.0, 3.0, 1.0])[[1, 2, 0, 3]]
+    assert shear_of(turned) == pytest.approx(0)
+    tilted = turned @ np.array([[1, 0, 0, 0], [0, 1, np.tan(np.radians(15)) * 2, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    assert shear_of(tilted) == pytest.approx(np.degrees(np.arctan(np.tan(np.radians(15)) * 2 / 3)))
+    assert shear_of(np.zeros((4, 4))) == 0
 
 
 def test_an_affine_must_span_a_volume():

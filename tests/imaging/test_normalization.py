@@ -224,6 +224,8 @@ def test_an_error_of_many_lines_becomes_one_short_line():
     assert one_line(OSError("cannot read\n   a.mhd:\n\nno data file")) == "cannot read a.mhd: no data file"
     assert len(one_line(OSError("word " * 100))) == 150
     assert one_line(KeyError()) == "KeyError"
+    itk_error = "/src/itkMetaImageIO.cxx:120: ITK ERROR: MetaImageIO(0x5610035ebd30): File cannot be read: a.mha"
+    assert one_line(RuntimeError(itk_error)) == "MetaImageIO: File cannot be read: a.mha"
 
 
 def test_loading_leaves_the_file_as_it_is(tmp_path):
@@ -266,5 +268,7 @@ def test_check_size_gives_the_resampled_shape_and_refuses_giants():
     assert check_size("a.nii", (10, 20, 31), (2.0, 1.0, 0.5), (1, 1, 1)) == (19, 20, 16)
     with pytest.raises(ScanError, match=r"^a\.nii: \[9000, 20, 30\] mm is not a plausible patient size"):
         check_size("a.nii", (9000, 20, 30), (1.0, 1.0, 1.0), (1, 1, 1))
+    with pytest.raises(ScanError, match=r"^a\.nii: \[0\.51, 0\.51, 0\.3\] mm is not a plausible patient size"):
+        check_size("a.nii", (512, 512, 300), (1e-3, 1e-3, 1e-3), (1, 1, 1))
     with pytest.raises(ScanError, match=r"^a\.nii: .* voxels at spacing \[0\.1, 0\.1, 0\.1\] mm"):
         check_size("a.nii", (500, 500, 500), (1.0, 1.0, 1.0), (0.1, 0.1, 0.1))

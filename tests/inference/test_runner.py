@@ -280,6 +280,15 @@ def test_list_scans(tmp_path):
     assert named(list_scans(tmp_path, datalist, modalities=names, modality="ct")) == [both[0], ("mri/c.nrrd", "ct")]
 
 
+def test_list_scans_names_what_it_passes_over(tmp_path, caplog):
+    for name in ("a.hdr", "a.img", "b.mgz", "c.nhdr", "d.mnc"):
+        (tmp_path / name).touch()
+    assert [scan["case"] for scan in list_scans(tmp_path)] == ["a", "b", "c"]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path / 'd.mnc'}: not a format that is read (1 such files): convert to .nii, .nii.gz"
+    ]
+
+
 def test_list_scans_of_a_task(tmp_path):
     for name in ("a.nii.gz", "deep/b.nii", "deep/c.mhd"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
