@@ -10,6 +10,7 @@ from typing import Any
 
 import fire
 
+from .commands.audit import audit
 from .commands.datalist import DATALIST
 from .commands.demo import demo
 from .commands.doctor import doctor
@@ -20,6 +21,7 @@ from .utils.errors import show_user_errors
 
 NAME = "universal_model_components"
 COMMANDS = {
+    "audit": audit,
     "datalist": DATALIST,
     "demo": demo,
     "doctor": doctor,

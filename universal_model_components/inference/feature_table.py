@@ -72,4 +72,4 @@ def constant_features(features: np.ndarray, names: Sequence[str]) -> list[str]:
     """
     if len(features) < 2:
         return []
-    return [names[place] for place in np.flatnonzero(np.ptp(features, axis=0) == 0)]
+    return [names[place] for place in np.flatnonzero(np.ptp(features, axis=0) == 0).tolist()]
