@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write each bundle's model card, docs/model_card.md: from its metadata, the provenance of its weights, its evaluation.
 
-    python scripts/model_card.py                                        write the cards of all bundles
-    python scripts/model_card.py --bundle NAME --evaluation WORK/output   the same, after taking that evaluation's figures
-    python scripts/model_card.py --check                                only compare; exit 1 and name what is stale
+    python scripts/model_card.py                                          write the cards of all bundles
+    python scripts/model_card.py --bundle NAME --evaluation WORK/output   the same, after taking an evaluation's figures
+    python scripts/model_card.py --check                                  only compare; exit 1 and name what is stale
 
 It has the form of the Hugging Face Hub, with a YAML header, and begins the README of the bundle's repository there
 (`package_bundles.py`). An evaluation is kept in bundle_parts/measured/NAME/. Where a bundle has no weights, or no
