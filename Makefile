@@ -7,7 +7,7 @@
 #                             environment of its own below .environments (gigabytes); what cannot be installed is skipped by name
 #   make weights DATA=folder [OUT=weights]   pre-train the released weights anew (hours), and put them into their bundle
 #   make test-weights         with UNIVERSAL_MODEL_DATA=folder: the first steps of the same pre-training against the committed losses
-#   make bundles              render the task bundles from scripts/bundle_parts/
+#   make bundles              render the task bundles from scripts/bundle_parts/, and every bundle's model card
 #   make package BASE_URL=…   dist/: wheel, zipped bundles, weights, hashes, index page; for any web server
 PYTHON ?= python3
 VENV := .venv
@@ -40,6 +40,7 @@ format: $(READY)
 
 bundles: $(READY)
 	$(BIN)/python scripts/render_bundles.py
+	$(BIN)/python scripts/model_card.py
 
 weights: $(READY)
 	$(if $(DATA),,$(error give the folder of the scans: make weights DATA=folder))

@@ -23,6 +23,7 @@ from urllib.parse import urlparse
 
 import fire
 import yaml
+from model_card import CARD, MEASURED, render_card
 
 from universal_model_components.utils.archives import check_zip, write_zip
 from universal_model_components.utils.files import write_atomically
@@ -49,8 +50,8 @@ def package(
         base_url: where the files of `output` will be served.
         output: folder to write into; a wheel of the components that lies there is listed too.
         bundles: folder of bundles.
-        weights: folder with BUNDLE/model.pt, model.safetensors and model.provenance.json; by default each bundle's own
-            `models/`. A bundle without weights is packaged without.
+        weights: folder with BUNDLE/model.pt, model.safetensors and model.provenance.json, and evaluation.json and .csv
+            for the model card; by default each bundle's own `models/`. A bundle without weights is packaged without.
     """
     base = str(base_url).rstrip("/")  # python-fire makes an option without a value True
     if urlparse(base).scheme not in ("http", "https") or not urlparse(base).netloc:
@@ -76,6 +77,7 @@ def _package(folder: Path, base: str, target: Path, weights: Path | None) -> dic
     stem = f"{name}_v{metadata['version']}"
     members = {file: (folder / file).read_bytes() for file in _members(folder)}
     models = folder / "models" if weights is None else weights / name
+    members[CARD] = render_card(folder, models, MEASURED / name if weights is None else models).encode()
     large, assets, included = [], [], {}
     for path in WEIGHTS:
         file = models / Path(path).name
@@ -98,15 +100,16 @@ def _package(folder: Path, base: str, target: Path, weights: Path | None) -> dic
 
 
 def _write_for_hub(folder: Path, members: dict[str, bytes]) -> None:
-    """Write a bundle as its repository on the hub has it.
+    """Write a bundle as its repository on the hub has it: README.md is the model card, followed by docs/README.md.
 
-    MONAI's `push_to_hf_hub` would replace README.md, which the hub shows first, by docs/README.md under a header of its
-    own: there is no docs/README.md, its text is in README.md.
+    There is no docs/README.md: MONAI's `push_to_hf_hub` would put it, under a header of its own, in the place of the
+    card, which the hub shows first.
     """
     if folder.is_dir():
         shutil.rmtree(folder)  # a file that the bundle no longer has would be pushed too
     texts = dict(members)
-    texts["README.md"] = LINK_OR_IMAGE.sub(r"\1", texts.pop("docs/README.md").decode()).encode()
+    readme = LINK_OR_IMAGE.sub(r"\1", texts.pop("docs/README.md").decode())
+    texts["README.md"] = texts.pop(CARD) + b"\n" + readme.encode()
     for path, content in texts.items():
         write_atomically(folder / path, lambda beside, content=content: beside.write_bytes(content))
 

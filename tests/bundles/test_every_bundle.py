@@ -15,7 +15,7 @@ from monai.bundle import ConfigParser, verify_metadata, verify_net_in_out
 from task_bundles import BUNDLES, FEATURES, PRETRAINING, network_of, tool_files
 
 import universal_model_components
-from universal_model_components.method.models import ClassificationModel, SegmentationModel, UniversalModel
+from universal_model_components import ClassificationModel, SegmentationModel, UniversalModel
 
 SCHEMA = REPOSITORY / "tests" / "data" / "meta_schema_20240725.json"
 FILES = ("LICENSE", "large_files.yml", "configs/logging.conf", "docs/README.md", "docs/data_license.txt", "models")

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY
 from hub import serve_hub
+from huggingface_hub import ModelCard
 from task_bundles import BUNDLES, FEATURES, PRETRAINING
 
 from universal_model_components.method.models import SegmentationModel, UniversalModel
@@ -86,8 +87,11 @@ def test_a_bundle_is_downloaded_as_it_was_packaged(name, exchanged):
 
 
 @pytest.mark.parametrize("name", BUNDLES)
-def test_a_repositorys_readme_has_no_links_into_this_project(name, exchanged):
+def test_a_repositorys_readme_is_the_model_card_without_links_into_this_project(name, exchanged):
     readme = (exchanged[0] / "DOWNLOADS" / name / "README.md").read_text(encoding="utf-8")
+    assert ModelCard(readme).data.library_name == "monai"  # the model card's header, not MONAI's
+    assert "\n## Metrics\n" in readme
+    assert ("None are released" in readme) == (name != PRETRAINING)
     assert "python -m monai.bundle run" in readme
     assert not re.findall(r"\]\((?!https?:|#)", readme)
 
