@@ -250,10 +250,10 @@ def test_every_key_that_users_set_is_checked(bundle, configs):
     if configs == ["prepare"] and bundle != PRETRAINING:
         pytest.skip("pre-training alone prepares cubes")
     config = content(bundle, tuple(configs))
-    given = {*config.get("settings", config.get("recipe", {})), *config["checked"]}
+    checked = {*config.get("settings", {}), *config["checked"]}
     built = {key for key, value in config.items() if "_target_" in json.dumps(value)}
     left = {"imports", "settings", "recipe", "checked", "network", "initialize", "run", "rank", "world_size"}
     left |= {"num_workers"} if configs == ["prepare"] else set()  # null there is one for each core
-    assert set(config) - built - left <= given
-    for key in given - {"corruption", "schedule", "schedule_shares"}:
+    assert set(config) - built - left <= checked | set(config.get("recipe", {}))  # `Recipe` checks its own
+    for key in checked - {"corruption", "schedule", "schedule_shares"}:
         assert key in CHECKS, key
