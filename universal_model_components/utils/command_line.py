@@ -126,13 +126,16 @@ def _arguments(component: Mapping[str, Any]) -> set[str] | None:
     """Return the names of the arguments that a component takes; None where that cannot be told."""
     target = component["_target_"]
     if isinstance(target, str):
-        made = ConfigComponent(config=dict(component), locator=ComponentLocator())
-        target = locate(str(made.resolve_module_name()))
+        named = ConfigComponent(config=dict(component), locator=ComponentLocator()).resolve_module_name()
+        target = locate(str(named))
     if not callable(target):
         return None
     names: set[str] = set()
     for layer in inspect.getmro(target)[:-1] if inspect.isclass(target) else [target]:
-        parameters = inspect.signature(layer).parameters
+        try:
+            parameters = inspect.signature(layer).parameters
+        except ValueError:  # of a builtin
+            return None
         names |= set(parameters)
         if not any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
             return names
