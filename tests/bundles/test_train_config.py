@@ -213,7 +213,7 @@ def test_mlflow_tracking(bundles, cube_store, tmp_path):
     [
         [["--resume", "perhaps"], "resume"],
         [["--patch_size", "[32,32,32]"], "patch_size: the stored cubes are [16, 16, 16]"],
-        [["--learning_rate", "{'unet': 1.0}"], "learning_rate has no entry"],
+        [["--learning_rate", "{'unet': 1.0}"], "learning_rate: {'unet': 1.0} is not a mapping with a rate for each of"],
     ],
 )
 def test_mistakes_are_named(bundles, cube_store, tmp_path, options, message):

@@ -10,11 +10,12 @@ import json
 import pytest
 from conftest import REPOSITORY
 from monai.bundle import ComponentLocator, ConfigParser
-from task_bundles import BUNDLES, PRETRAINING, TASKS
+from task_bundles import BUNDLES, PRETRAINING, TASKS, workflow
 from user_errors import raises_user_error
 
 from universal_model_components.tasks.settings import CHECKS
 
+FOLDERS = ("dataset_dir", "output_dir", "ckpt_dir", "cache_dir", "cube_store")
 TEXTS = ("bundle_root", "dataset_dir", "output_dir", "ckpt_dir")
 ALL = {  # wrong values of keys that all bundles' train.json have
     "bundle_root": [1.5, None, ""],
@@ -244,16 +245,37 @@ def test_a_wrong_setting_of_another_config_is_one_line(bundle, configs, key, val
         check(bundle, configs, **{key: value})
 
 
+@pytest.mark.parametrize(
+    ("bundle", "name"),
+    [(PRETRAINING, "prepare"), *((bundle, name) for bundle in BUNDLES for name in ("train", "inference"))],
+)
+def test_a_root_named_by_a_number_is_text(bundle, name):
+    parser = ConfigParser(copy.deepcopy(content(bundle, (name,))))
+    parser["bundle_root"] = 20240101
+    check(bundle, [name], bundle_root=20240101)
+    folders = {key: parser.get_parsed_content(key) for key in FOLDERS if key in parser}
+    assert "dataset_dir" in folders
+    assert all(str(folder).startswith("20240101/") for folder in folders.values()), folders
+
+
+@pytest.mark.parametrize("bundle", BUNDLES)
+def test_an_output_folder_that_is_a_file_is_named_before_anything_runs(bundle, tmp_path):
+    (tmp_path / "file").write_text("")
+    flow = workflow(bundle, "inference", output_dir=str(tmp_path / "file" / "results"))
+    with raises_user_error("^output_dir: .*/file/results cannot be made"):
+        flow.initialize()
+
+
 @pytest.mark.parametrize("bundle", BUNDLES)
 @pytest.mark.parametrize("configs", [["train"], ["train", "evaluate"], ["inference"], ["prepare"]])
 def test_every_key_that_users_set_is_checked(bundle, configs):
     if configs == ["prepare"] and bundle != PRETRAINING:
         pytest.skip("pre-training alone prepares cubes")
     config = content(bundle, tuple(configs))
-    given = {*config.get("settings", config.get("recipe", {})), *config["checked"]}
+    checked = {*config.get("settings", {}), *config["checked"]}
     built = {key for key, value in config.items() if "_target_" in json.dumps(value)}
     left = {"imports", "settings", "recipe", "checked", "network", "initialize", "run", "rank", "world_size"}
     left |= {"num_workers"} if configs == ["prepare"] else set()  # null there is one for each core
-    assert set(config) - built - left <= given
-    for key in given - {"corruption", "schedule", "schedule_shares"}:
+    assert set(config) - built - left <= checked | set(config.get("recipe", {}))  # `Recipe` checks its own
+    for key in (checked & set(config)) - built - {"schedule", "schedule_shares"}:  # which several keys check together
         assert key in CHECKS, key

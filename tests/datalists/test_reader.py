@@ -25,6 +25,7 @@ def test_a_datalist_is_read_as_it_is(tmp_path):
         (None, r"^datalist: cannot read .*\(.*No such file.*\): give a MONAI datalist"),
         (b"{", r"^datalist: cannot read .*\(Expecting"),
         (b'{"training": "\xff"}', r"^datalist: cannot read .*codec can't decode"),
+        (b"[" * 100000, r"^datalist: cannot read .*\(maximum recursion"),
         (b"[]", r"^datalist: .*datalist\.json holds list, expected a mapping of lists"),
     ],
 )
@@ -42,3 +43,14 @@ def test_keys_that_are_missing_are_named():
         check_keys("training[0]", {"image": "a"}, ("image", "label"))
     with pytest.raises(ValueError, match=r"^training\[1\] is 'a\.nii', expected a mapping with \['image'\]"):
         check_keys("training[1]", "a.nii", ("image",))
+    with pytest.raises(ValueError, match=r"^training\[1\] is \[\{.*\}\], expected a mapping"):
+        check_keys("training[1]", [{"image": "a"}], ("image",))
+
+
+@pytest.mark.parametrize("value", [None, 1.5, [], ["a.nii"], {"a": 1}, ""])
+@pytest.mark.parametrize("key", ["image", "case", "group"])
+def test_entries_of_the_wrong_type_are_named(key, value):
+    entry = {"image": "a.nii", "case": 7, "group": "b"}
+    check_keys("training[0]", entry, ("image",))
+    with pytest.raises(ValueError, match=rf"^training\[0\]: {key} is .*, expected a (path|name): correct it$"):
+        check_keys("training[0]", {**entry, key: value}, ("image",))

@@ -135,6 +135,8 @@ def test_reads_the_list_of_luna16(tmp_path):
         ["seriesuid,coordX,coordY,coordZ\na,1,2,3\n", "lacks the column 'class'"],
         ["seriesuid,coordX,coordY,coordZ,class\n", "has no candidate"],
         ["", "lacks the column 'seriesuid'"],
+        ["sériesuid,coordX,coordY,coordZ,class\n".encode("latin-1"), r"cannot read .*UTF-8"],
+        ["seriesuid,coordX,coordY,coordZ,class\n".encode("utf-16"), r"cannot read .*UTF-8"],
         ["seriesuid,coordX,coordY,coordZ,class\na,1,2,3,1\na,1,x,3,0\n", "line 3: coordY is 'x'"],
         ["seriesuid,coordX,coordY,coordZ,class\na,1,2,3,2\n", "line 2: class is '2', expected 0 or 1"],
         ["seriesuid,coordX,coordY,coordZ,class\na,1,2\n", "line 2: coordZ is None"],
@@ -146,7 +148,7 @@ def test_reads_the_list_of_luna16(tmp_path):
 def test_lists_that_cannot_be_used(text, message, tmp_path):
     file = tmp_path / "candidates.csv"
     if text is not None:
-        file.write_text(text)
+        file.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ValueError, match=message) as caught:
         read_candidates(file, classes=True)
     assert "\n" not in str(caught.value)

@@ -124,7 +124,7 @@ def _read_cache(cache: str | Path | None) -> dict[str, dict[str, Any]]:
     known: dict[str, dict[str, Any]] = {}
     if cache is None or not Path(cache).is_file():
         return known
-    for line in Path(cache).read_text(encoding="utf-8").splitlines():
+    for line in Path(cache).read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             stamp, found = json.loads(line)
         except ValueError:  # empty, or incomplete after an interrupted run

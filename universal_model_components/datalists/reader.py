@@ -24,7 +24,7 @@ def open_datalist(file: str | Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(Path(file).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # RecursionError: nested too deep
         raise ValueError(
             f"datalist: cannot read {file} ({error}): give a MONAI datalist in JSON, or make one (see README)"
         ) from error
@@ -46,7 +46,7 @@ def entries_of(content: Mapping[str, Any], file: str | Path, split: str) -> list
 
 
 def check_keys(where: str, entry: Any, keys: Sequence[str]) -> None:
-    """Check that an entry is a mapping with certain keys.
+    """Check that an entry is a mapping with certain keys, its image a path, and its case and group names or numbers.
 
     Args:
         where: position of the entry, for the message.
@@ -61,6 +61,13 @@ def check_keys(where: str, entry: Any, keys: Sequence[str]) -> None:
     missing = [key for key in keys if key not in entry]
     if missing:
         raise ValueError(f"{where} has no {missing[0]!r} (found {sorted(entry)}): add it")
+    for key, expected, kinds in (
+        ("image", "a path", str),
+        ("case", "a name", (str, int)),
+        ("group", "a name", (str, int)),
+    ):
+        if key in entry and (not isinstance(entry[key], kinds) or entry[key] == ""):
+            raise ValueError(f"{where}: {key} is {entry[key]!r}, expected {expected}: correct it")
 
 
 def read_datalist(file: str | Path, modalities: Sequence[str]) -> tuple[dict[str, Any], list[str]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,18 @@ def read_candidates(file: str | Path, classes: bool = False) -> dict[str, list[l
     if not Path(file).is_file():
         raise ValueError(f"candidates: no file {file}: give LUNA16's candidates.csv or one like it")
     found: dict[str, list[list[float]]] = {}
+    try:
+        for series, values in _rows(file, names):
+            found.setdefault(series, []).append(values)
+    except (OSError, UnicodeError, csv.Error) as error:
+        raise ValueError(f"candidates: cannot read {file} ({error}): save it as a CSV in UTF-8") from error
+    if not found:
+        raise ValueError(f"candidates: {file} has no candidate, only the line of names: give a list with some")
+    return found
+
+
+def _rows(file: str | Path, names: Sequence[str]) -> Iterator[tuple[str, list[float]]]:
+    """Yield the series and the values of each line."""
     with open(file, newline="", encoding="utf-8-sig") as stream:
         table = csv.DictReader(stream, skipinitialspace=True)
         columns = [str(name).strip() for name in table.fieldnames or []]
@@ -51,10 +63,7 @@ def read_candidates(file: str | Path, classes: bool = False) -> dict[str, list[l
             values, series = _values(row, names, place), (row["seriesuid"] or "").strip()
             if not series:
                 raise ValueError(f"candidates: {place}: seriesuid is empty, expected the name of a scan: correct it")
-            found.setdefault(series, []).append(values)
-    if not found:
-        raise ValueError(f"candidates: {file} has no candidate, only the line of names: give a list with some")
-    return found
+            yield series, values
 
 
 def _values(row: Mapping[str, Any], names: Sequence[str], place: str) -> list[float]:

@@ -207,7 +207,7 @@ def _check_modalities(settings: Mapping[str, Any]) -> None:
     """Check that each modality has its entry, and that the one of an inference is known."""
     names = settings.get("modalities", [])
     for key in ("intensity_range", "intensity_scale", "foreground_crop"):
-        value = settings.get(key)
+        value: Any = settings.get(key)
         missing = [name for name in names if isinstance(value, Mapping) and name not in value]
         if missing:
             raise ValueError(f"{key}: no entry for modality {missing[0]!r} (found {list(value)}): add one, or null")

@@ -20,7 +20,7 @@ from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser, Config
 from monai.bundle.reference_resolver import ReferenceResolver
 from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
 
-COMMANDS = {"run": run, "run_workflow": run_workflow}  # those that call `initialize`
+COMMANDS: dict[str, Callable[..., Any]] = {"run": run, "run_workflow": run_workflow}  # those that call `initialize`
 PROGRAM = "monai.bundle.__main__"
 
 
@@ -95,7 +95,7 @@ def _tracking_keys(tracking: Any) -> set[str]:
     """Return the keys that MONAI's experiment tracking adds to a config."""
     if tracking is None:
         return set()
-    known = DEFAULT_EXP_MGMT_SETTINGS.get(tracking) if isinstance(tracking, str) else None
+    known: Any = DEFAULT_EXP_MGMT_SETTINGS.get(tracking) if isinstance(tracking, str) else None
     return {"save_execute_config", *(known or ConfigParser.load_config_files(tracking))["configs"]}
 
 
@@ -126,13 +126,16 @@ def _arguments(component: Mapping[str, Any]) -> set[str] | None:
     """Return the names of the arguments that a component takes; None where that cannot be told."""
     target = component["_target_"]
     if isinstance(target, str):
-        made = ConfigComponent(config=dict(component), locator=ComponentLocator())
-        target = locate(str(made.resolve_module_name()))
+        named = ConfigComponent(config=dict(component), locator=ComponentLocator()).resolve_module_name()
+        target = locate(str(named))
     if not callable(target):
         return None
     names: set[str] = set()
     for layer in inspect.getmro(target)[:-1] if inspect.isclass(target) else [target]:
-        parameters = inspect.signature(layer).parameters
+        try:
+            parameters = inspect.signature(layer).parameters
+        except ValueError:  # of a builtin
+            return None
         names |= set(parameters)
         if not any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
             return names
@@ -148,9 +151,11 @@ def _ids(config: Any, before: str = "") -> Iterator[str]:
 def _advice(parser: ConfigParser, key: str, names: set[str]) -> str:
     """Return the nearest known key, in brackets; nothing where none is near."""
     parent, _, name = key.rpartition("::")
-    place = parser.get(parent) if parent else None
-    beside = {*place, *(_arguments(place) or ())} if isinstance(place, Mapping) and "_target_" in place else place or ()
-    known = [f"{parent}::{one}" for one in beside] if parent else [*parser.config, *names]
+    place: Any = parser.get(parent or "")
+    beside = {*place} if isinstance(place, Mapping) else set()
+    if ConfigComponent.is_instantiable(place):
+        beside |= _arguments(place) or set()
+    known = [f"{parent}::{one}" for one in beside] if parent else [*beside, *names]
     near = get_close_matches(key, known, 1) or [one for one in _ids(parser.config) if one.endswith(f"::{name}")]
     return f" (did you mean --{near[0]}?)" if near else ""
 
