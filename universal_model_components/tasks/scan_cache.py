@@ -137,7 +137,7 @@ def middle(shape: Sequence[int]) -> list[int]:
 def _identity(file: str, settings: Mapping[str, Any]) -> str:
     """Identify what a cached scan was made from: its files (MetaImage has two), and the settings."""
     path = Path(file)
-    parts = sorted(path.parent.glob(glob.escape(stem(path.name)) + ".*"))
+    parts = [part for part in sorted(path.parent.glob(glob.escape(stem(path.name)) + ".*")) if part.exists()]
     return json.dumps([settings, [[part.name, part.stat().st_size, part.stat().st_mtime_ns] for part in parts]])
 
 
