@@ -9,6 +9,7 @@ To add a kind, add a `Bad` to `TABLE` and run this. `tests/project/test_robustne
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 import tempfile
@@ -140,6 +141,9 @@ LISTS = [
     ),
 ]
 CANDIDATES = [
+    ("of a datalist, not a list", bad.entry(candidates="all"), "expected a list of", ("inference",)),
+    ("of a datalist, without a position", bad.entry(candidates=[[1, 2]]), "expected a list of", ("inference",)),
+    ("of a datalist, infinite", bad.entry(candidates=[[1, 2, math.inf]]), "expected a list of", ("inference",)),
     ("missing", bad.missing, "no file", None),
     ("without a column", bad.text("seriesuid,coordX\na,1\n", "bad.csv"), "lacks the column 'coordY'", None),
     ("without a row", bad.text("seriesuid,coordX,coordY,coordZ\n", "bad.csv"), "has no candidate", None),

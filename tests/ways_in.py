@@ -156,7 +156,8 @@ def _prepare_list(file: Path, folder: Path) -> str | None:
 
 def _candidates(file: Path, folder: Path) -> str | None:
     write_scan(folder / "series.nii.gz", body(SHAPE))
-    return line_of(lambda: list_candidates(str(folder), str(file)))
+    listed = {"datalist": str(file)} if file.suffix == ".json" else {"candidates": str(file)}
+    return line_of(lambda: list_candidates(str(folder), **listed))
 
 
 def _doctor_candidates(file: Path, folder: Path) -> str | None:
