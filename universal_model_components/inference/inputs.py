@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -114,6 +115,8 @@ def list_candidates(
     """
     if to_optional(datalist) is not None:
         cases = read_cases(str(datalist), dataset_dir, split, keys=("image", "candidates"), check_files=False)
+        for case in cases:
+            _check_positions(case["candidates"], f"datalist: {datalist}: {case['case']!r} in {split!r}")
         return [{"seriesuid": case["case"], **case} for case in cases if case["candidates"]]
     root = Path(dataset_dir)
     file = to_optional(candidates) or root / "candidates.csv"
@@ -137,6 +140,15 @@ def _images_of(listed: Mapping[str, Any], root: Path) -> dict[str, Path]:
             if first != image and name in listed:
                 raise ValueError(f"candidates: {image} and {first} are both the scan of a series: remove one")
     return images
+
+
+def _check_positions(candidates: Any, where: str) -> None:
+    """Check that candidates are a list of positions, with or without a class."""
+    listed = isinstance(candidates, list)
+    for one in candidates if listed else [candidates]:
+        numbers = one[:3] if listed and isinstance(one, list) else []
+        if len(numbers) < 3 or not all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers):
+            raise ValueError(f"{where}: candidates has {one!r}, expected a list of [x, y, z], mm")
 
 
 def _leave_out(what: str, strict: bool | str) -> None:
