@@ -161,7 +161,8 @@ def read_provenance(file: str | Path, metadata: Mapping[str, str]) -> dict[str, 
     text, where = metadata.get("provenance"), str(file)
     try:
         if text is None and Path(file).is_file() and beside.is_file():
-            where, text = str(beside), beside.read_text(encoding="utf-8")
+            where = str(beside)
+            text = beside.read_text(encoding="utf-8")
         if text is None:
             return None
         provenance = json.loads(text)
