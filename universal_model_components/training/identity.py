@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from ..utils.settings import plain
-from ..weights.files import open_weights
+from ..weights.loading import trusted_weights
 from ..weights.provenance import tensors_sha256
 
 # settings that may change on resuming: the run's length, its reports, and how data are loaded
@@ -40,7 +40,7 @@ def run_identity(settings: Mapping[str, Any], objects: Mapping[str, Any], ckpt_d
         Strings, numbers, None, and lists and mappings of these.
 
     Raises:
-        FileNotFoundError, ValueError: as `open_weights`, for the pre-trained weights.
+        FileNotFoundError, ValueError: as `trusted_weights`, for the pre-trained weights.
     """
     described = {
         name: describe(thing)
@@ -56,7 +56,7 @@ def run_identity(settings: Mapping[str, Any], objects: Mapping[str, Any], ckpt_d
 def _content(weights: Any, ckpt_dir: Path) -> str:
     if isinstance(weights, (str, Path)) and Path(weights).resolve().parent == ckpt_dir.resolve():
         return f"{Path(weights).name} of ckpt_dir"
-    return f"tensors of sha256 {tensors_sha256(open_weights(weights).state)[:16]}"
+    return f"tensors of sha256 {tensors_sha256(trusted_weights(weights)[0].state)[:16]}"
 
 
 def describe(thing: Any) -> dict[str, Any]:
@@ -66,12 +66,18 @@ def describe(thing: Any) -> dict[str, Any]:
         return name | _describe_groups(thing)
     if isinstance(getattr(thing, "settings", None), Mapping):
         return name | _plain(thing.settings)
-    stated = {key: value for key, value in vars(thing).items() if not key.startswith("_") and key not in COUNTERS}
-    attributes = {key: _plain(value) for key, value in stated.items() if _is_plain(value)}
+    attributes = name | _attributes(thing)
     if isinstance(thing, nn.Module):
-        leaves = {key: layer for key, layer in thing.named_modules() if key and not any(layer.children())}
-        attributes["layers"] = {key: f"{type(layer).__name__}({layer.extra_repr()})" for key, layer in leaves.items()}
-    return name | attributes
+        layers = {
+            key: {"class": type(layer).__name__} | _attributes(layer) for key, layer in thing.named_modules() if key
+        }
+        return {**attributes, "layers": layers}
+    return attributes
+
+
+def _attributes(thing: Any) -> dict[str, Any]:
+    stated = {key: value for key, value in vars(thing).items() if not key.startswith("_") and key not in COUNTERS}
+    return {key: _plain(value) for key, value in stated.items() if _is_plain(value)}
 
 
 def _describe_groups(optimizer: Optimizer) -> dict[str, Any]:
