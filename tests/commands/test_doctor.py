@@ -165,7 +165,7 @@ def test_a_broken_bundle(bundles, tmp_path):
         ("metadata", [{}], "metadata.json: holds list, expected a mapping"),
         ("metadata", {"required_packages_version": ["monai"]}, "required_packages_version is list, expected a mapping"),
         ("metadata", {"monai_version": 9999, "required_packages_version": {"": "1"}}, "metadata.json:  1 is not"),
-        ("train", {"network_def": [1]}, "settings: cannot be checked ("),
+        ("train", {"network_def": [1]}, "error: network_def: "),
         ("train", {"settings": 3}, "error: "),
         ("train", {"seed": "@epochs", "epochs": "@seed"}, "circular"),
         ("train", {"dataset_dir": {"a": 1}}, "dataset_dir: {'a': 1} is not a folder"),
