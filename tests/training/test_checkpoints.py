@@ -155,7 +155,7 @@ def test_a_changed_byte_is_found(tmp_path):
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
-    with pytest.raises(ValueError, match=r"is damaged \(checkpoint.* has another checksum\)"):
+    with pytest.raises(ValueError, match=r"is damaged \(data/.* has another checksum\)"):
         run(tmp_path, epochs=2, resume=True)
 
 

@@ -61,7 +61,7 @@ def _check_archive(handle: IO[bytes], size: int) -> None:
         if sum(member.file_size for member in members) > size:
             raise NotPlainError(f"has members that claim more than its {size} bytes")
         if (damaged := archive.testzip()) is not None:
-            raise NotPlainError(f"is damaged ({damaged} has another checksum)")
+            raise NotPlainError(f"is damaged ({damaged.partition('/')[2]} has another checksum)")
         for member in members:
             if member.filename.endswith(".pkl"):
                 with archive.open(member) as stream:
