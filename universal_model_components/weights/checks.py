@@ -81,7 +81,7 @@ def check_pickle(stream: IO[bytes]) -> None:
         if count > OPERATIONS:
             raise NotPlainError(f"has a pickle of more than {OPERATIONS} operations")
         if operation.name == "GLOBAL":
-            _check_name(argument)
+            _check_name(str(argument))
         if "PUT" in operation.name:
             memo[argument] = stack[-1]
         elif "GET" in operation.name:
