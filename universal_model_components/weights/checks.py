@@ -90,7 +90,8 @@ def check_pickle(stream: IO[bytes]) -> None:
             stack.append(None)
         else:
             parts = _pop(stack, operation)
-            made = (1 + sum(items for items, _ in parts), 1 + max((depth for _, depth in parts), default=0))
+            items = min(1 + sum(items for items, _ in parts), 2 * TUPLE_ITEMS)  # repeated lists double it each time
+            made = (items, 1 + max((depth for _, depth in parts), default=0))
             if "TUPLE" in operation.name and (made[0] > TUPLE_ITEMS or made[1] > TUPLE_DEPTH):
                 raise NotPlainError("has a pickle with tuples that are too nested")
             stack += [made] * len(operation.stack_after)
