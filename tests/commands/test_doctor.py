@@ -13,11 +13,20 @@ import pytest
 import torch
 from conftest import REPOSITORY
 from luna import write_datalist, write_luna16
+from monai.bundle import ConfigParser
 from task_bundles import FEATURES, write_segmentation_data
 
 from universal_model_components.commands.doctor import doctor, examine
-from universal_model_components.commands.machine import check_device, check_disk, check_memory, check_packages
+from universal_model_components.commands.machine import (
+    check_device,
+    check_disk,
+    check_memory,
+    check_packages,
+    network_bytes,
+)
+from universal_model_components.commands.surviving import reason_of, survive
 from universal_model_components.method.models import UniversalModel
+from universal_model_components.tasks.findings import Finding
 
 BTS, LNC = "brats_mri_whole_tumor_segmentation", "lung_nodule_ct_classification"
 SMALL = {"features": FEATURES, "patch_size": [16, 16, 8], "device": "cpu"}
@@ -147,6 +156,70 @@ def test_a_broken_bundle(bundles, tmp_path):
     assert lines(tmp_path / "none") == [f"error: bundle: {tmp_path / 'none'} is not a folder: give one of bundles/"]
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("train", [1, 2], "train.json: holds list, expected a mapping"),
+        ("train", "[" * 100_000, "train.json: not valid JSON (maximum recursion depth exceeded"),
+        ("systems/med3d", None, "systems/med3d.json: holds NoneType, expected a mapping"),
+        ("metadata", [{}], "metadata.json: holds list, expected a mapping"),
+        ("metadata", {"required_packages_version": ["monai"]}, "required_packages_version is list, expected a mapping"),
+        ("metadata", {"monai_version": 9999, "required_packages_version": {"": "1"}}, "metadata.json:  1 is not"),
+        ("train", {"network_def": [1]}, "error: network_def: "),
+        ("train", {"settings": 3}, "error: "),
+        ("train", {"seed": "@epochs", "epochs": "@seed"}, "circular"),
+        ("train", {"dataset_dir": {"a": 1}}, "dataset_dir: {'a': 1} is not a folder"),
+        ("train", {"features": [10**6, 10**6]}, "GB of memory available: give smaller features"),
+        ("train", {"pretrained_weights": ["a", 1]}, "pretrained_weights: ['a', 1] is not a file"),
+        ("train", {"imports": 3}, "error: "),
+        ("train", {"device": {"cpu": 1}}, "device"),
+    ],
+)
+def test_it_survives_any_config(file, content, message, bundles, masks, tmp_path):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(bundles / BTS, bundle)
+    config = bundle / f"configs/{file}.json"
+    old = json.loads(config.read_text())
+    if isinstance(content, str):
+        config.write_text(content)
+    else:
+        config.write_text(json.dumps({**old, **content} if isinstance(content, dict) else content))
+    settings = {**SMALL, "dataset_dir": str(masks), "bundle_root": str(tmp_path / "work")}
+    given = content if isinstance(content, dict) else {}
+    kept = {key: value for key, value in settings.items() if key not in given}
+    found = [str(finding) for finding in examine(bundle, kept, voxels=False)]
+    assert any(message in line for line in found), found
+    assert any(line.startswith(("error", "warning")) for line in found)
+    assert not any("\n" in line for line in found)
+
+
+def test_it_survives_any_weights(bundles, masks, tmp_path):
+    content = {}
+    content["model"] = content
+    torch.save(content, tmp_path / "cyclic.pt")
+    (tmp_path / "weights.pt").write_bytes(b"\x80\x02" + b"(" * 1000)
+    for name, message in (("cyclic.pt", "holds a mapping of ['model']"), ("weights.pt", "is unreadable")):
+        (error,) = errors(bundles / BTS, dataset_dir=str(masks), pretrained_weights=str(tmp_path / name))
+        assert f"error: pretrained_weights: {tmp_path / name} {message}" in error
+
+
+def test_an_error_that_no_check_foresaw_is_a_finding():
+    def check():
+        yield Finding("ok", "first")
+        raise RecursionError("a\nb") from KeyError("c")
+
+    assert [str(finding) for finding in survive("it", check())] == [
+        "ok: first",
+        "error: it: cannot be checked ('c'): correct it, or fetch the bundle again",
+    ]
+    assert reason_of(ValueError("a\n b")) == "a b"
+
+
+def test_keys_of_every_config_are_known(bundles, masks, tmp_path):
+    settings = {"dataset_dir": str(masks), "bundle_root": str(tmp_path)}
+    assert errors(bundles / BTS, width=8, dilated=True, **settings) == []  # of systems/med3d.json
+
+
 def test_a_checkpoint_in_the_way_is_a_warning(bundles, masks, tmp_path):
     (tmp_path / "models").mkdir()
     (tmp_path / "models/checkpoint.pt").write_bytes(b"")
@@ -156,6 +229,8 @@ def test_a_checkpoint_in_the_way_is_a_warning(bundles, masks, tmp_path):
 
 
 def test_machine(tmp_path):
+    layer = {"_target_": "torch.nn.Linear", "in_features": 10**9, "out_features": 9}
+    assert network_bytes(ConfigParser({"network_def": layer})) == 4 * (9 * 10**9 + 9)
     assert check_disk(tmp_path / "a/b", 1, "ckpt_dir").level == "ok"
     assert check_disk(tmp_path, 1e18, "ckpt_dir").level == "error"
     assert check_memory(1, "it", "less").level == "ok"

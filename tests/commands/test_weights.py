@@ -15,7 +15,7 @@ from universal_model_components.method.models import UniversalModel
 from universal_model_components.method.unet import UNet
 from universal_model_components.weights.loading import load_pretrained, trusted_weights
 from universal_model_components.weights.monai_networks import NETWORKS
-from universal_model_components.weights.provenance import complete, write_weights
+from universal_model_components.weights.provenance import complete, provenance_file, write_weights
 
 WIDTHS = [4, 8, 16, 32]
 
@@ -50,7 +50,14 @@ def test_inspect_tells_shapes_width_hash_and_provenance(model, original, capsys)
     assert "the original's" in text
     torch.save(UniversalModel(features=WIDTHS).state_dict(), model)
     inspect(model)
-    assert "NOT of these tensors" in capsys.readouterr().out
+    assert "NOT of these tensors, its sha256 is" in capsys.readouterr().out
+    provenance_file(original).write_text("{}")
+    inspect(original)
+    assert "NOT of these tensors, its sha256 is None" in capsys.readouterr().out
+    for content in (b"[" * 100_000, b"\xff\xfe", b"[]"):
+        provenance_file(model).write_bytes(content)
+        with pytest.raises(ValueError, match=r"model\.provenance\.json: no provenance \(.*\): download or write"):
+            inspect(model)
 
 
 def test_convert_there_and_back_changes_nothing(model, tmp_path, capsys):
@@ -169,6 +176,10 @@ def test_lists_that_are_wrong(changes, message, model, tmp_path):
         verify(str(tmp_path))
     with pytest.raises(ValueError, match=r"model\.pt is one file: give its bundle"):  # it is a zip, not a bundle's
         verify(model)
+    repeated = "".join(f"  - &a{n} [{f'*a{n - 1}, ' * 9 if n else 0}]\n" for n in range(30))
+    (tmp_path / "large_files.yml").write_text(f"large_files:\n{repeated}")
+    with pytest.raises(ValueError, match="lacks one of"):
+        verify(str(tmp_path))
     (tmp_path / "large_files.yml").write_text("large_files:\n")
     with pytest.raises(ValueError, match="no list `large_files`"):
         verify(str(tmp_path))

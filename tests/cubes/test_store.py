@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 
 import h5py
 import numpy as np
@@ -20,6 +21,7 @@ from universal_model_components.cubes.store import (
     CubeDataset,
     case_records,
     close_store,
+    cubes_identity,
     open_store,
     read_index,
 )
@@ -203,3 +205,14 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
 
 def test_store_is_readable_text(cubes):
     assert json.loads((cubes / "store.json").read_text())["recipe"]["patch_size"] == [8, 8, 4]
+
+
+def test_cubes_are_named_by_their_scans_and_not_by_where_they_lie(cube_store, tmp_path):
+    moved = shutil.copytree(cube_store, tmp_path / "moved")
+    first, second = (case_records(store, "training", ["ct", "mri"]) for store in (cube_store, moved))
+    name = cubes_identity(first)
+    assert name.startswith(f"{len(CubeDataset(first))} cubes of {len(first)} cases, ")
+    assert cubes_identity(second) == name != cubes_identity(first[::-1])
+    with h5py.File(second[0]["file"], "a") as case:
+        case.attrs["sha256"] = "0" * 64
+    assert cubes_identity(second) != name

@@ -14,6 +14,7 @@ from universal_model_components.imaging.transforms import NormalizeScand
 from universal_model_components.inference.inputs import list_scans
 from universal_model_components.tasks.segmentation_data import (
     CaseDataset,
+    cases_identity,
     check_entry,
     read_cases,
     share_of_rank,
@@ -191,3 +192,15 @@ def test_an_entry_is_checked_and_completed(folder):
         check_entry("here", {"image": ["a.nii"]}, folder, ("image",))
     with pytest.raises(ValueError, match=r"^here .*'label'"):
         check_entry("here", {"image": "images/case_0.nii.gz"}, folder, ("image", "label"))
+
+
+def test_cases_are_named_by_what_is_read_of_them():
+    def name(root, **changes):
+        cases = [{"case": "a", "image": f"{root}/a.nii.gz", "label": f"{root}/b.nii.gz", "note": "x"} | changes]
+        return cases_identity(cases, cases[:0], root)
+
+    assert name("/data").startswith("1 training and 0 validation cases, ")
+    assert name("/data") == name("/elsewhere/data") == name("/data", note="y")
+    assert (
+        len({name("/data"), name("/data", label=1), name("/data", image="/data/c.nii.gz"), name("/d", case="b")}) == 4
+    )

@@ -10,7 +10,8 @@ import torch
 from ignite.engine import Events
 from trainers import assert_same, make_trainer, state
 
-from universal_model_components.training.checkpoints import CHANGEABLE, RandomState, TrainingCheckpoint
+from universal_model_components.training.checkpoints import RandomState, TrainingCheckpoint
+from universal_model_components.training.identity import CHANGEABLE
 from universal_model_components.training.loss_record import LossRecorder
 from universal_model_components.utils.files import write_atomically
 
@@ -19,9 +20,11 @@ class Killed(Exception):
     pass
 
 
-def run(folder, epochs=3, resume=False, stop_at=None, interval=0, settings=None, accumulation_steps=1):
+def run(folder, epochs=3, resume=False, stop_at=None, interval=0, settings=None, accumulation_steps=1, momentum=0.9):
     """Train with plateau, recorder and checkpoints; `stop_at` breaks off after that step."""
     trainer = make_trainer(epochs=epochs, accumulation_steps=accumulation_steps)
+    for group in trainer.optimizer.param_groups:
+        group["momentum"] = momentum
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(trainer.optimizer, factor=0.5, patience=0)
     recorder = LossRecorder(str(folder))
     recorder.attach(trainer)
@@ -73,8 +76,15 @@ def test_resume_without_a_checkpoint_says_so(tmp_path, caplog):
 
 def test_resume_with_another_setting_is_refused(tmp_path):
     run(tmp_path, epochs=1)
-    with pytest.raises(ValueError, match=r"checkpoint.pt was written with seed=0, this run has 1"):
+    expected = (
+        r"checkpoint.pt was written with seed=0, this run has 1: give the same seed, or start again with --resume false"
+    )
+    with pytest.raises(ValueError, match=expected):
         run(tmp_path, epochs=2, resume=True, settings={"seed": 1})
+    with pytest.raises(ValueError, match=r"written with seed=0, this run has None: give the same seed"):
+        run(tmp_path, epochs=2, resume=True, settings={"number": 1})
+    with pytest.raises(ValueError, match=r"written with optimizer::momentum=0.9, this run has 0.8: give the same"):
+        run(tmp_path, epochs=2, resume=True, momentum=0.8)
 
 
 @pytest.mark.parametrize("name", CHANGEABLE)
@@ -100,8 +110,68 @@ def test_resume_is_switched_off_by_a_string_too(value, tmp_path):
 
 def test_resume_from_something_else_is_refused(tmp_path):
     (tmp_path / "checkpoint.pt").write_bytes(b"not a checkpoint")
-    with pytest.raises(ValueError, match="is not a readable checkpoint"):
+    with pytest.raises(
+        ValueError, match=r"^resume: .*checkpoint.pt is unreadable \(.*\): give another ckpt_dir, or start"
+    ):
         run(tmp_path, resume=True)
+
+
+SPOILT = {
+    "a list": (lambda state: [1], r"has no \['network', 'optimizer', 'plateau', .*\], expected a checkpoint"),
+    "no network": (lambda state: {**state, "network": None}, "the state of 'network' does not fit"),
+    "another optimizer": (
+        lambda state: {**state, "optimizer": {"param_groups": []}},
+        "the state of 'optimizer' does not",
+    ),
+    "no generator": (lambda state: {**state, "random": {"torch": 1}}, "the state of 'random' does not fit"),
+    "another length": (lambda state: {**state, "trainer": {"epoch": "one"}}, "the state of 'trainer' does not fit"),
+    "endless": (lambda state: {**state, "network": {"w": torch.zeros(1).expand(10**12)}}, "has w .* only 4 are stored"),
+    "repeated": (lambda state: {**state, "identity": {"seed": repeated(40)}}, r"seed=\[\[.*, this run has 0: give the"),
+}
+
+
+def repeated(times):
+    value = [0]
+    for _ in range(times):
+        value = [value, value]
+    return value
+
+
+@pytest.mark.parametrize("kind", SPOILT)
+def test_a_spoilt_checkpoint_ends_in_one_line(kind, tmp_path):
+    spoil, message = SPOILT[kind]
+    run(tmp_path, epochs=1)
+    file = tmp_path / "checkpoint.pt"
+    torch.save(spoil(torch.load(file, weights_only=True)), file)
+    with pytest.raises(ValueError, match=rf"^resume: .*{message}") as caught:
+        run(tmp_path, epochs=2, resume=True)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+def test_a_changed_byte_is_found(tmp_path):
+    run(tmp_path, epochs=1)
+    file = tmp_path / "checkpoint.pt"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"is damaged \(data/.* has another checksum\)"):
+        run(tmp_path, epochs=2, resume=True)
+
+
+def test_what_an_earlier_checkpoint_does_not_state_is_named(tmp_path, caplog):
+    run(tmp_path, epochs=1, settings={"seed": 0, "batch_size": 4})
+    file = tmp_path / "checkpoint.pt"
+    state = torch.load(file, weights_only=True)
+    del state["identity"]
+    torch.save({**state, "settings": {"seed": 0, "optimizer": "SGD", "cubes": 12}}, file)
+    assert run(tmp_path, epochs=2, resume=True, settings={"seed": 0, "batch_size": 4}) is not None
+    assert (
+        "does not state ['batch_size', 'network', 'optimizer', 'plateau']: whether they are the same is" in caplog.text
+    )
+    torch.save({**state, "settings": {"seed": 1}}, file)
+    with pytest.raises(ValueError, match="written with seed=1, this run has 0"):
+        run(tmp_path, epochs=2, resume=True)
 
 
 def test_random_state_round_trip():

@@ -4,7 +4,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from universal_model_components.weights.coverage import Coverage, Part, is_one_of, least_shares, match_state, part_of
+from universal_model_components.weights.coverage import (
+    Coverage,
+    Part,
+    is_one_of,
+    least_shares,
+    match_state,
+    part_of,
+    same_kind,
+)
 
 
 def state(**shapes):
@@ -53,3 +61,12 @@ def test_the_least_shares_by_part():
     assert least_shares(report, {"encoder": 1}) == {"encoder": 1.0}
     with pytest.raises(ValueError, match="minimum_coverage: 'all' is not a share"):
         least_shares(report, "all")
+
+
+def test_whole_numbers_fill_no_weight_and_weights_no_counter():
+    assert same_kind(torch.ones(1), torch.ones(1).half())
+    assert not same_kind(torch.ones(1), torch.tensor([1]))
+    given = {"encoder.a": torch.ones(4, 1, 3, dtype=torch.int8), "encoder.b": torch.ones(4).half()}
+    chosen, report = match_state(OWN, given, "model.pt")
+    assert list(chosen) == ["encoder.b"]
+    assert report["encoder"].first == "encoder.a [4, 1, 3] is [4, 1, 3] int8 in it"

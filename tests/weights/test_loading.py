@@ -15,7 +15,7 @@ import universal_model_components
 from universal_model_components.method.models import UniversalModel
 from universal_model_components.method.unet import UNet
 from universal_model_components.weights.coverage import percent
-from universal_model_components.weights.loading import load_pretrained
+from universal_model_components.weights.loading import load_pretrained, load_weights
 
 FEATURES = [4, 8, 16, 32]
 
@@ -192,6 +192,16 @@ def test_code_in_a_pickle_is_named_and_not_run(zipped, state, tmp_path, monkeypa
         load_pretrained(UNet(1, 1, FEATURES), "bad.pt")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "SHOULD_NOT_BE_HERE").exists()
+
+
+def test_whole_numbers_are_no_weights(state, tmp_path):
+    rounded = {name: tensor.to(torch.int8) if tensor.ndim == 5 else tensor for name, tensor in state.items()}
+    torch.save(rounded, tmp_path / "model.pt")
+    with pytest.raises(ValueError, match=r"covers .* of encoder, .*conv1.weight .* is .* int8 in it"):
+        load_pretrained(UNet(1, 1, FEATURES), tmp_path / "model.pt")
+    network = UniversalModel(features=FEATURES)
+    with pytest.raises(ValueError, match=r"is torch.int8, the network expects torch.float32: give weights as"):
+        load_weights(network, tmp_path / "model.pt")
 
 
 def cut(file):

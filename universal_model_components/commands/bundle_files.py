@@ -15,30 +15,38 @@ OTHERS = ("configs/logging.conf", "docs/README.md", "docs/data_license.txt", "LI
 
 
 def read_configs(folder: Path) -> tuple[dict[str, Any], list[Finding]]:
-    """Read the configs of a bundle, and check that its other files exist.
+    """Read all configs of a bundle, overlays such as systems/med3d too, and check that its other files exist.
 
     Args:
         folder: of the bundle.
 
     Returns:
-        The content of each readable config by its name, and what was found.
+        The content of each usable config, a mapping, by its name ("train", "systems/med3d"), and what was found.
     """
     contents: dict[str, Any] = {}
     if not folder.is_dir():
         return contents, [Finding(ERROR, f"bundle: {folder} is not a folder: give one of bundles/")]
     findings: list[Finding] = []
-    for name in CONFIGS:
-        file = folder / "configs" / f"{name}.json"
+    configs = folder / "configs"
+    overlays = sorted(file.relative_to(configs).with_suffix("").as_posix() for file in configs.rglob("*.json"))
+    for name in dict.fromkeys([*CONFIGS, *overlays]):
+        file = configs / f"{name}.json"
         try:
-            contents[name] = json.loads(file.read_text(encoding="utf-8"))
+            content = json.loads(file.read_text(encoding="utf-8"))
         except OSError as error:
             level = ERROR if name in REQUIRED else WARNING
             findings.append(Finding(level, f"{file}: {error.strerror}: fetch it again"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             findings.append(Finding(ERROR, f"{file}: not valid JSON ({error}): correct it, or fetch it again"))
+        else:
+            if isinstance(content, dict):
+                contents[name] = content
+            else:
+                kind = type(content).__name__
+                findings.append(Finding(ERROR, f"{file}: holds {kind}, expected a mapping: fetch it again"))
     missing = [name for name in OTHERS if not (folder / name).is_file()]
     if missing:
         findings.append(Finding(WARNING, f"bundle: {folder} lacks {', '.join(missing)}: fetch the whole bundle"))
-    elif len(contents) == len(CONFIGS):
+    elif not findings:
         findings.append(Finding(FINE, f"bundle: {folder} is complete"))
     return contents, findings

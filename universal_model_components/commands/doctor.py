@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 from monai.bundle import ConfigParser
 from torch import nn
 
@@ -24,14 +25,14 @@ from ..tasks.classification_checks import check_candidates
 from ..tasks.findings import ERROR, FINE, WARNING, Finding
 from ..tasks.segmentation_data import read_cases
 from ..tasks.settings import check_settings
-from ..utils.errors import root_cause, user_error
 from ..utils.settings import to_bool, to_optional
 from ..weights.continuation import continue_pretraining
 from ..weights.coverage import percent
 from ..weights.loading import load_pretrained
 from .bundle_files import read_configs
-from .machine import BYTES_A_PARAMETER, LOGS, check_device, check_disk, check_memory, check_packages
+from .machine import BYTES_A_PARAMETER, LOGS, check_device, check_disk, check_memory, check_packages, network_bytes
 from .pretraining_checks import check_folder, check_store
+from .surviving import reason_of, survive
 
 PRETRAINING, SEGMENTATION = "UniversalModel", "SegmentationModel"
 
@@ -78,27 +79,28 @@ def examine(bundle: str | Path, settings: Mapping[str, Any], voxels: bool = True
     yield from findings
     if "train" not in contents:
         return
-    parser = ConfigParser()
-    parser.read_config(str(folder / "configs/train.json"))
-    parser.update(
-        {"bundle_root": str(folder), **{key: v for key, v in settings.items() if _has(parser, key.split("::")[0])}}
-    )
-    network: list[nn.Module] = []
-    for check in (
-        check_packages(contents.get("metadata", {})),
-        _check_settings(parser, contents, settings, network),
-        _check_data(parser, voxels),
-        check_candidates(settings["candidates"], parser.get_parsed_content("dataset_dir"))
-        if "candidates" in settings
-        else (),
-        _check_weights(parser, network),
-        _check_machine(parser, network),
-    ):
-        for finding in check:
+    parser, network = ConfigParser(), list[nn.Module]()
+    for what, check in {
+        "metadata.json": check_packages(contents.get("metadata", {})),
+        "train.json": _read(parser, contents["train"], {"bundle_root": str(folder), **settings}),
+        "settings": _check_settings(parser, contents, settings, network),
+        "data": _check_data(parser, voxels),
+        "candidates": _check_candidates(parser, settings),
+        "pretrained_weights": _check_weights(parser, network),
+        "machine": _check_machine(parser, network),
+    }.items():
+        for finding in survive(what, check):
             findings.append(finding)
             yield finding
     if not any(finding.level == ERROR for finding in findings):
-        yield _plan(parser, network[0])
+        yield from survive("plan", _plan(parser, network[0]))
+
+
+def _read(parser: ConfigParser, content: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[Finding]:
+    """Give the parser train.json and those settings whose keys it has."""
+    parser.read_config(dict(content))
+    parser.update({key: value for key, value in settings.items() if _has(parser, key.split("::")[0])})
+    yield from ()
 
 
 def _check_settings(
@@ -112,16 +114,25 @@ def _check_settings(
     try:
         check_settings({"patch_size": parser["patch_size"]} | parser.get_parsed_content("settings"))
     except Exception as error:  # MONAI wraps errors from reading the weights' recipe
-        yield Finding(ERROR, _reason(error))
+        yield Finding(ERROR, reason_of(error))
         parser["follow_pretraining"] = False  # the other checks look at the run's own settings
         return
     epochs, interval = parser.get_parsed_content("epochs"), parser.get_parsed_content("val_interval")
     if interval > epochs:
         yield Finding(ERROR, f"val_interval: {interval} is more than the {epochs} epochs: no model would be written")
     try:
+        if (size := network_bytes(parser)) > (free := psutil.virtual_memory().available):
+            text = f"network_def: {size / 1e9:.0f} GB of parameters, {free / 1e9:.1f} GB of memory available"
+            yield Finding(ERROR, f"{text}: give smaller features")
+            return
         network.append(parser.get_parsed_content("network_def"))
     except Exception as error:  # MONAI wraps all errors of constructors
-        yield Finding(ERROR, f"network_def: {_reason(error)}")
+        yield Finding(ERROR, f"network_def: {reason_of(error)}")
+
+
+def _check_candidates(parser: ConfigParser, settings: Mapping[str, Any]) -> Iterator[Finding]:
+    if "candidates" in settings:
+        yield from check_candidates(settings["candidates"], parser.get_parsed_content("dataset_dir"))
 
 
 def _check_data(parser: ConfigParser, voxels: bool) -> Iterator[Finding]:
@@ -213,7 +224,7 @@ def _voxels(parser: ConfigParser) -> float:
     return total
 
 
-def _plan(parser: ConfigParser, network: nn.Module) -> Finding:
+def _plan(parser: ConfigParser, network: nn.Module) -> Iterator[Finding]:
     """Describe the training run; the datasets are created, but nothing is read into a cache."""
     if _has(parser, "cache_rate"):
         parser["cache_rate"] = 0.0
@@ -221,9 +232,10 @@ def _plan(parser: ConfigParser, network: nn.Module) -> Finding:
         training, validation = (parser.get_parsed_content(f"{part}::dataset") for part in ("train", "validate"))
         steps = len(parser.get_parsed_content("train::sampler"))
     except Exception as error:
-        return Finding(ERROR, f"train: {_reason(error)}")
+        yield Finding(ERROR, f"train: {reason_of(error)}")
+        return
     epochs, batch = parser.get_parsed_content("epochs"), parser.get_parsed_content("batch_size")
-    return Finding(
+    yield Finding(
         FINE,
         f"plan: {len(training.data)} training cases ({len(training)} samples), {len(validation.data)} validation cases "
         f"({len(validation)}); {steps} steps of {batch} an epoch, {epochs} epochs, {steps * epochs} steps in all; "
@@ -237,9 +249,3 @@ def _has(parser: ConfigParser, key: str) -> bool:
 
 def _kind(parser: ConfigParser) -> str:
     return str(parser["network_def"]["_target_"]).rsplit(".", 1)[-1]
-
-
-def _reason(error: BaseException) -> str:
-    """Return the user error, or any other error that MONAI's parser has wrapped, in one line."""
-    cause = root_cause(error)
-    return user_error(error) or " ".join(str(cause).split())[:300] or type(cause).__name__

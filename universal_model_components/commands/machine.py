@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import torch
+from monai.bundle import ConfigParser
 
 from ..tasks.findings import ERROR, FINE, WARNING, Finding
 
@@ -40,6 +41,13 @@ def check_memory(needed: float, what: str, advice: str) -> Finding:
     return Finding(FINE, text) if available > needed else Finding(WARNING, f"{text}: {advice}")
 
 
+def network_bytes(parser: ConfigParser) -> int:
+    """Return the size of the parameters of a config's `network_def`; no memory is taken for them."""
+    with torch.device("meta"):
+        network = ConfigParser(parser.get()).get_parsed_content("network_def")
+    return sum(tensor.numel() * tensor.element_size() for tensor in network.parameters())
+
+
 def check_device(device: Any, features: Any) -> Finding:
     """Check that a device exists, and is fast enough for the width."""
     try:
@@ -61,17 +69,18 @@ def check_device(device: Any, features: Any) -> Finding:
 def check_packages(metadata: Mapping[str, Any]) -> Iterator[Finding]:
     """Compare the packages that metadata.json requires with the installed ones."""
     versions = {"monai": "monai_version", "torch": "pytorch_version", "numpy": "numpy_version"}
-    wanted = {
-        **{name: metadata[key] for name, key in versions.items() if key in metadata},
-        **metadata.get("required_packages_version", {}),
-    }
+    others = metadata.get("required_packages_version", {})
+    if not isinstance(others, Mapping):
+        yield Finding(ERROR, f"metadata.json: required_packages_version is {type(others).__name__}, expected a mapping")
+        others = {}
+    wanted = {**{name: metadata[key] for name, key in versions.items() if key in metadata}, **others}
     for name, version in wanted.items():
         try:
             found = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
+        except (importlib.metadata.PackageNotFoundError, ValueError):  # ValueError for an empty name
             yield Finding(ERROR, f"metadata.json: {name} {version} is not installed: pip install {name}")
             continue
-        if version and _numbers(found) < _numbers(version):
+        if version and _numbers(found) < _numbers(str(version)):
             yield Finding(WARNING, f"metadata.json: made with {name} {version}, installed is {found}")
 
 

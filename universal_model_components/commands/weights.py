@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from ..utils.archives import check_zip
-from ..weights.conversion import encoder_features, encoder_for, is_original
+from ..weights.conversion import encoder_features, encoder_for, from_original, is_original
 from ..weights.coverage import match_state, part_of
-from ..weights.files import open_weights
+from ..weights.files import WeightFile, open_weights
 from ..weights.large_files import file_hash, problem_of, read_large_files
 from ..weights.loading import trusted_weights
 from ..weights.monai_networks import NETWORKS
@@ -43,7 +43,7 @@ def inspect(file: str) -> None:
         "sha256 of the tensors": tensors,
         "parts": ", ".join(f"{name} {count:,}" for name, count in _values(found.state).items()),
         "names": "the original's (convert, or load as they are)" if original else "as in the file",
-        "features": encoder_features(trusted_weights(file)[0].state if original else found.state) or "unknown",
+        "features": encoder_features(_our_names(found)) or "unknown",
         "provenance": "none" if provenance is None else _held(provenance, tensors),
     }
     print(*(f"{name:<22} {value}" for name, value in facts.items()), sep="\n")
@@ -51,8 +51,15 @@ def inspect(file: str) -> None:
         print(json.dumps(provenance, indent=2, sort_keys=True))
 
 
+def _our_names(found: WeightFile) -> Mapping[str, Tensor]:
+    return from_original(found.state, found.name)[0] if is_original(found.state) else found.state
+
+
 def _held(provenance: Mapping[str, Any], tensors: str) -> str:
-    return "of these tensors" if provenance.get("sha256") == tensors else "NOT of these tensors: do not trust either"
+    stated = str(provenance.get("sha256"))
+    if stated == tensors:
+        return "of these tensors"
+    return f"NOT of these tensors, its sha256 is {stated[:12]}…: do not trust either, and no training takes them"
 
 
 def _values(state: Mapping[str, Tensor]) -> dict[str, int]:

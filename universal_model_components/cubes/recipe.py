@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..utils.digests import digest
 from ..utils.settings import by_modality, to_bool, to_optional
 
 SCALES = ("large", "medium", "small")  # the position is the label
@@ -117,7 +117,7 @@ def _are_numbers(value: Any, count: int, whole: bool = False) -> bool:
 
 def recipe_id(recipe: Mapping[str, Any]) -> str:
     """Return a short name of a recipe: equal recipes have equal names."""
-    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
+    return digest(dict(recipe))
 
 
 def make_recipe(recipe: Mapping[str, Any], modalities: Sequence[str]) -> Recipe:

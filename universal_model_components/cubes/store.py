@@ -21,7 +21,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..imaging.hdf5 import case_file, dequantize
+from ..utils.digests import digest
 from ..utils.files import write_json
+from .case_file import read_attributes
 from .recipe import SCALES, recipe_id
 
 INDEX = "store.json"
@@ -104,6 +106,18 @@ def case_records(cube_store: str | Path, split: str, modalities: Sequence[str]) 
         label = list(modalities).index(case["modality"])
         records.append({**case, "label": label, "file": str(file), "shape": shape, "recipe": recipe})
     return records
+
+
+def cubes_identity(data: Sequence[Mapping[str, Any]]) -> str:
+    """Return a line that names the cubes of some cases by their content: by the scans and the recipe they were made of.
+
+    Args:
+        data: records of `case_records`; where the store lies does not matter, their order does.
+    """
+    scans = [(read_attributes(Path(record["file"])) or {}).get("sha256") for record in data]
+    keys = ("case", "label", "counts", "recipe")
+    content = [[scan, *(record[key] for key in keys)] for scan, record in zip(scans, data, strict=True)]
+    return f"{sum(sum(record['counts']) for record in data)} cubes of {len(data)} cases, {digest(content)}"
 
 
 class CubeDataset(Dataset):

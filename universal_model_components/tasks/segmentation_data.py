@@ -26,6 +26,9 @@ from ..imaging.geometry import Grid, check_same_grid
 from ..imaging.reading import read_grid
 from ..imaging.scan_files import SUFFIXES, stem
 from ..imaging.unusable import Unusable, file_problem, refusal
+from ..utils.digests import digest
+
+READ = ("case", "image", "label", "candidates")  # keys of an entry that decide its samples
 
 
 def read_cases(
@@ -95,6 +98,29 @@ def check_entry(where: str, entry: Any, root: Path, keys: Sequence[str], check_f
         label, image = (Grid(case[key], *read_grid(case[key])) for key in ("label", "image"))
         check_same_grid(label, image)
     return case
+
+
+def cases_identity(
+    training: Sequence[Mapping[str, Any]], validation: Sequence[Mapping[str, Any]], dataset_dir: str | Path
+) -> str:
+    """Return a line that names a task's cases by what is read of them: ids, images, labels and candidates.
+
+    Args:
+        training: cases, whose order matters.
+        validation: cases.
+        dataset_dir: folder that paths are named from: the data may be moved.
+    """
+    content = [
+        [{key: _below(case[key], Path(dataset_dir)) for key in READ if key in case} for case in cases]
+        for cases in (training, validation)
+    ]
+    return f"{len(training)} training and {len(validation)} validation cases, {digest(content)}"
+
+
+def _below(value: Any, root: Path) -> Any:
+    if isinstance(value, (str, Path)):
+        return Path(value).relative_to(root).as_posix() if Path(value).is_relative_to(root) else str(value)
+    return value
 
 
 def take_label_fraction(cases: Sequence[dict[str, Any]], fraction: float, seed: int = 0) -> list[dict[str, Any]]:

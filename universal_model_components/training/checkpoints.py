@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,16 +20,15 @@ import torch
 from ignite.engine import Engine, Events
 
 from ..utils.files import write_atomically
-from ..utils.settings import plain, to_bool
+from ..utils.settings import to_bool
+from ..weights.files import load_pickle
+from .identity import differences, run_identity
 
 logger = logging.getLogger(__name__)
 
-# settings that may change on resuming: length, reports, data loading, and the initial weights
-CHANGEABLE = (
-    *("epochs", "val_interval", "early_stopping_patience", "image_interval", "overlap"),
-    *("alarm_patience", "probe_interval", "probe_patience"),
-    *("num_workers", "cache_rate", "pretrained_weights", "resume"),
-)
+ADVICE = "give another ckpt_dir, or start again with --resume false"
+SHORT = reprlib.Repr()  # a checkpoint may be a stranger's, with values without end
+SHORT.maxstring = SHORT.maxother = 100
 
 
 class RandomState:
@@ -66,13 +66,14 @@ class TrainingCheckpoint:
         ckpt_dir: where checkpoint.pt goes, replaced each time.
         objects: name → object with `state_dict` and `load_state_dict`; the trainer itself is added, and the random
             number generators.
-        settings: of the run; those not in `CHANGEABLE` must be the same in the run that resumes.
+        settings: of the run, and its data; with the objects they are its `identity`, which must be the checkpoint's.
         resume: continue from the checkpoint; where there is none, start from zero and log it.
         interval: steps between checkpoints within an epoch; 0 is none.
 
     Raises:
-        ValueError: on resuming with other settings, or from a file that is not such a checkpoint; when `resume` is not
-            a boolean.
+        FileNotFoundError, ValueError: when there are pre-trained weights that cannot be read.
+        ValueError: on resuming with another identity, or from a file that is not such a checkpoint; when `resume` is
+            not a boolean.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class TrainingCheckpoint:
     ) -> None:
         self.file = Path(ckpt_dir) / "checkpoint.pt"
         self.objects = {**objects, "random": RandomState()}
-        self.settings = {name: plain(value) for name, value in (settings or {}).items() if name not in CHANGEABLE}
+        self.identity = run_identity(settings or {}, objects, ckpt_dir)
         self.resume, self.interval = to_bool(resume, "resume"), interval
 
     def attach(self, engine: Any) -> None:
@@ -107,7 +108,7 @@ class TrainingCheckpoint:
 
     def _save(self, engine: Engine) -> None:
         state: dict[str, Any] = {name: thing.state_dict() for name, thing in self._everything(engine).items()}
-        state["settings"] = self.settings
+        state["identity"] = self.identity
         if idist.get_rank() == 0:
             write_atomically(self.file, lambda path: torch.save(state, path))
 
@@ -117,22 +118,48 @@ class TrainingCheckpoint:
         if not self.file.is_file():
             logger.warning("resume: no checkpoint at %s, starting from zero", self.file)
             return
-        try:
-            state = torch.load(self.file, map_location=engine.state.device, weights_only=True)
-        except Exception as error:
-            raise ValueError(f"resume: {self.file} is not a readable checkpoint ({type(error).__name__})") from error
+        state = load_pickle(self.file, "resume", ADVICE)
         things = self._everything(engine)
-        missing = sorted(set(things) - set(state))
+        missing = sorted(set(things) - set(state)) if isinstance(state, Mapping) else sorted(things)
         if missing:
-            raise ValueError(f"resume: {self.file} has no {missing}, expected a checkpoint of this training")
-        for name, value in self.settings.items():
-            if state["settings"].get(name) != value:
-                raise ValueError(
-                    f"resume: {self.file} was written with {name}={state['settings'].get(name)!r}, this run has "
-                    f"{value!r}; use the same, or --resume false to start again"
-                )
+            raise ValueError(f"resume: {self.file} has no {missing}, expected a checkpoint of this training: {ADVICE}")
+        self._check_identity(self._identity_in(state))
         max_epochs = engine.state.max_epochs  # a resumed run may be longer than the first was planned to be
         for name, thing in things.items():
-            thing.load_state_dict(state[name])
+            try:
+                thing.load_state_dict(state[name])
+            except Exception as error:  # of whatever a foreign or spoilt file holds
+                reason = " ".join(str(error).split())[:200] or type(error).__name__
+                raise ValueError(
+                    f"resume: {self.file}: the state of {name!r} does not fit ({reason}): {ADVICE}"
+                ) from error
         engine.state.max_epochs = max_epochs
         logger.info("resume: continuing from %s at step %d", self.file, engine.state.iteration)
+
+    def _identity_in(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the identity in a checkpoint; an earlier version's states only the settings."""
+        identity, settings = state.get("identity"), state.get("settings")
+        if isinstance(identity, Mapping):
+            unknown = [key for key in self.identity if key not in identity]
+            stated = dict(identity)
+        else:
+            known = settings.items() if isinstance(settings, Mapping) else ()
+            # then some were stated otherwise: an optimizer by its name alone
+            alike = {k: v for k, v in known if isinstance(v, Mapping) == isinstance(self.identity.get(k), Mapping)}
+            stated = {key: value for key, value in alike.items() if key in self.identity}
+            unknown = [key for key in self.identity if key not in stated]
+        if unknown:
+            logger.warning("resume: %s does not state %s: whether they are the same is not checked", self.file, unknown)
+        return stated
+
+    def _check_identity(self, there: Mapping[str, Any]) -> None:
+        found = list(differences(there, self.identity))
+        if not found:
+            return
+        shown = "; ".join(f"{key}={SHORT.repr(old)}, this run has {SHORT.repr(new)}" for key, old, new in found[:3])
+        more = f"; and {len(found) - 3} more" if found[3:] else ""
+        keys = ", ".join(key for key, _, _ in found[:3])
+        raise ValueError(
+            f"resume: {self.file} was written with {shown}{more}: give the same {keys}, or start again with "
+            "--resume false"
+        )

@@ -99,11 +99,13 @@ def match_state(
             part.new += 1
             continue
         part.values += _values(name, tensor)
-        fitted = fit(given[name], tensor.shape) if name in given else None
+        alike = name in given and same_kind(given[name], tensor)
+        fitted = fit(given[name], tensor.shape) if alike else None
         if fitted is None:
             what = "other_shape" if name in given else "missing"
             setattr(part, what, getattr(part, what) + 1)
-            found = f"{list(given[name].shape)} in it" if name in given else "not in it"
+            kind = "" if alike or name not in given else f" {str(given[name].dtype)[6:]}"
+            found = f"{list(given[name].shape)}{kind} in it" if name in given else "not in it"
             part.first = part.first or f"{name} {list(tensor.shape)} is {found}"
             continue
         chosen[name] = fitted
@@ -158,6 +160,11 @@ def fit(tensor: Tensor, shape: torch.Size) -> Tensor | None:
     if one_channel and tensor.shape[0] == shape[0] and tensor.shape[2:] == shape[2:]:
         return tensor.expand(shape) / shape[1]
     return None
+
+
+def same_kind(given: Tensor, own: Tensor) -> bool:
+    """Return whether both tensors hold real numbers, of whatever precision, or both whole ones, such as a counter."""
+    return given.is_floating_point() == own.is_floating_point()
 
 
 def percent(share: float) -> str:

@@ -6,7 +6,7 @@ Nothing in a file is executed: PyTorch files are read with `weights_only=True`, 
 
 from __future__ import annotations
 
-import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from .checks import NotPlainError, check_file, check_sizes, kind_problem
 from .hub import find_weights
 
 WRAPPERS = ("state_dict", "model", "network", "model_state_dict")  # "network" is our own checkpoint.pt
@@ -68,26 +69,30 @@ def open_weights(source: str | Path | Mapping[str, Any], key: str = "pretrained_
     return _unwrap(WeightFile(str(file), load_pickle(file, key), "PyTorch"), key)
 
 
-def load_pickle(file: str | Path, key: str = "pretrained_weights") -> Any:
-    """Read what `torch.save` wrote, without running any of it.
+def load_pickle(
+    file: str | Path, key: str = "pretrained_weights", advice: str = "save the plain state dict of its network"
+) -> Any:
+    """Read what `torch.save` wrote, without running any of it, and without taking more memory than the file.
+
+    Args:
+        file: weights or a checkpoint.
+        key: start of the message.
+        advice: end of the message.
 
     Raises:
-        ValueError: when the file is truncated or foreign, or holds code; the message names the first object that is
-            more than a tensor, a number, a string or a container of these.
+        ValueError: when the file is truncated or foreign, holds code, tensors that are not dense, or tensors larger
+            than what is stored for them; the message names the first object that is more than a tensor, a number, a
+            string or a container of these.
     """
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
+        check_file(file)
+        content = torch.load(file, map_location="cpu", weights_only=True)
+        check_sizes(content, Path(file).stat().st_size)
+    except NotPlainError as error:
+        raise ValueError(f"{key}: {file} {error}: {advice}") from error
     except Exception as error:  # a truncated or foreign file fails in many ways
-        code = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if code:
-            raise ValueError(
-                f"{key}: {file} holds code ({code[1]}), which is not run: save the plain state dict of its network"
-            ) from error
-        if "TorchScript" in str(error):
-            raise ValueError(
-                f"{key}: {file} is a TorchScript archive, expected a plain state dict: give the model.pt"
-            ) from error
-        raise ValueError(f"{key}: {file} is unreadable ({type(error).__name__}): give a model.pt") from error
+        raise ValueError(f"{key}: {file} is unreadable ({type(error).__name__}): {advice}") from error
+    return content
 
 
 def _read_safetensors(file: Path, key: str) -> WeightFile:
@@ -101,20 +106,25 @@ def _read_safetensors(file: Path, key: str) -> WeightFile:
 
 
 def _unwrap(found: WeightFile, key: str) -> WeightFile:
-    """Remove wrappers and prefixes, and check that tensors are left."""
+    """Remove wrappers and prefixes, and check that plain tensors are left."""
     content: Any = found.state
-    while isinstance(content, Mapping):
-        wrapper = next((name for name in WRAPPERS if isinstance(content.get(name), Mapping)), None)
-        if wrapper is None:
-            break
-        content = content[wrapper]
-        found.wrapping.append(wrapper)
+    for _ in WRAPPERS:  # at most once each: a mapping may hold itself
+        inner = content if isinstance(content, Mapping) else {}
+        wrapper = next((name for name in WRAPPERS if isinstance(inner.get(name), Mapping)), None)
+        if wrapper is not None:
+            content = content[wrapper]
+            found.wrapping.append(wrapper)
     items = content.items() if isinstance(content, Mapping) else ()
     if not items or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in items):
-        what = f"a mapping of {list(content)[:4]}" if isinstance(content, Mapping) else type(content).__name__
+        mapping = isinstance(content, Mapping)
+        what = f"a mapping of {reprlib.repr(list(content)[:4])[:200]}" if mapping else type(content).__name__
         raise ValueError(f"{key}: {found.name} holds {what}, expected a plain state dict: give a model.pt")
     found.state = dict(content)
-    while prefix := next((p for p in PREFIXES if all(name.startswith(p) for name in found.state)), None):
-        found.state = {name.removeprefix(prefix): tensor for name, tensor in found.state.items()}
-        found.wrapping.append(prefix)
+    for name, tensor in found.state.items():
+        if problem := kind_problem(tensor):
+            raise ValueError(f"{key}: {name} in {found.name} is {problem}, expected plain numbers: give a model.pt")
+    for prefix in PREFIXES * 2:
+        if all(name.startswith(prefix) for name in found.state):
+            found.state = {name.removeprefix(prefix): tensor for name, tensor in found.state.items()}
+            found.wrapping.append(prefix)
     return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -32,14 +33,14 @@ def read_large_files(bundle: str | Path) -> list[dict[str, str]]:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
         return [_checked(entry, file) for entry in content["large_files"]]
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{file}: no list `large_files` ({type(error).__name__}): package the bundle again") from error
 
 
 def _checked(entry: Any, file: Path) -> dict[str, str]:
     keys = ("path", "url", "hash_val", "hash_type")
     if not isinstance(entry, Mapping) or any(not isinstance(entry.get(key), str) or not entry[key] for key in keys):
-        raise ValueError(f"{file}: {entry!r} lacks one of {list(keys)}: package the bundle again")
+        raise ValueError(f"{file}: {reprlib.repr(entry)[:80]} lacks one of {list(keys)}: package the bundle again")
     if entry["hash_type"] not in HASHES:
         raise ValueError(f"{file}: hash_type {entry['hash_type']!r} is not one of {list(HASHES)}")
     path = PurePosixPath(entry["path"])

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .conversion import as_encoder, encoder_features, encoder_for, from_original, is_original
-from .coverage import Coverage, least_shares, match_state, part_of, percent
+from .coverage import Coverage, least_shares, match_state, part_of, percent, same_kind
 from .files import WeightFile, open_weights
 from .large_files import listed_entry, problem_of
 from .provenance import BATCH_STATISTICS, differences, read_provenance, tensors_sha256
@@ -222,6 +222,11 @@ def check_weights(network: nn.Module, file: str | Path, recipe: Mapping[str, Any
             raise ValueError(
                 f"pretrained_weights: {name} in {file} is {list(state[name].shape)}, the network expects "
                 f"{list(tensor.shape)}: give {'features and modalities' if unet else 'the width'} as in its training"
+            )
+        if not same_kind(state[name], tensor):
+            raise ValueError(
+                f"pretrained_weights: {name} in {file} is {state[name].dtype}, the network expects {tensor.dtype}: "
+                "give weights as they were trained"
             )
     if recipe is not None:
         _warn(network, str(file), provenance, recipe)

@@ -160,20 +160,21 @@ def read_provenance(file: str | Path, metadata: Mapping[str, str]) -> dict[str, 
     """Return the provenance in a safetensors header, or beside a PyTorch file; None when there is none.
 
     Raises:
-        ValueError: when it is not JSON.
+        ValueError: when it is unreadable, or not a mapping in JSON.
     """
     beside = provenance_file(file)
     text, where = metadata.get("provenance"), str(file)
-    if text is None and Path(file).is_file() and beside.is_file():
-        text, where = beside.read_text(encoding="utf-8"), str(beside)
-    if text is None:
-        return None
     try:
+        if text is None and Path(file).is_file() and beside.is_file():
+            where = str(beside)
+            text = beside.read_text(encoding="utf-8")
+        if text is None:
+            return None
         provenance = json.loads(text)
         if isinstance(provenance, dict):
             return provenance
         raise ValueError(f"a {type(provenance).__name__}")
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{where}: no provenance ({error}): download or write the weights again") from error
 
 
@@ -201,4 +202,4 @@ def _agree(there: Any, here: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    return [float(item) for item in value] if isinstance(value, (list, tuple)) else plain(value)
+    return list(value) if isinstance(value, (list, tuple)) else plain(value)
