@@ -195,7 +195,7 @@ def _report(index: Mapping[str, Any], results: Sequence[Mapping[str, Any]], cube
     print(f"{sum(sum(row['counts']) for row in rows)} cubes, {size / 1e6:.3g} MB; ", end="")
     print(f"{sum(result['mostly_background'] for result in results)} cubes are mostly background after all draws")
     if status["flat"]:
-        print(f"{status['flat']} scans are flat after clipping and left out, see flat_share")
+        print(f"flat after clipping and left out, see flat_share: {status['flat']} scans")
     for scale, name in enumerate(SCALES):
         without = sum(not row["counts"][scale] for row in rows) if recipe.cubes_per_volume[name] else 0
         if without:

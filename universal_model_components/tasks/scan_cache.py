@@ -20,7 +20,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..imaging.errors import ScanError, problem_of
-from ..imaging.hdf5 import case_file, dequantize, encode, quantize
+from ..imaging.hdf5 import DAMAGED, case_file, dequantize, encode, quantize
 from ..imaging.normalization import load_scan
 from ..imaging.reading import read_grid
 from ..imaging.scan_files import stem
@@ -77,10 +77,9 @@ class ScanCache:
             if "candidates" in entry:
                 shape, affine = read_grid(entry["image"])
                 check_inside(entry, affine, shape)
-        calls = [
-            ({"file": entry["image"]}, str(case_file(self.folder, entry["case"])), self.settings) for entry in entries
-        ]
-        left = [call for call in calls if _stored_identity(Path(call[1])) != _identity(call[0]["file"], self.settings)]
+        cases = [{"file": entry["image"], "case": entry["case"]} for entry in entries]
+        calls = [(case, str(case_file(self.folder, case["case"])), self.settings) for case in cases]
+        left = [call for call in calls if not _is_stored(*call)]
         problems: list[str] = []
         if left:
             for result in tqdm(run_parallel(_prepare_scan, left, int(num_workers)), "scans", len(left), unit="scan"):
@@ -102,21 +101,24 @@ class ScanCache:
             → `shape`, float32 in [0, 1].
 
         Raises:
-            OSError: when the scan's file is missing, unreadable, or of another run's settings; the message names it.
+            OSError: when the scan's file is missing, damaged, of another case or of another run's settings; the message
+                names it.
         """
         file = case_file(self.folder, entry["case"])
         try:
             with h5py.File(file, "r", locking=False) as stored:
-                volume = stored["volume"]
+                volume, holder = stored["volume"], str(stored.attrs.get("case", entry["case"]))
                 foreign = json.loads(stored.attrs["identity"])[0] != self.settings
                 if position is None:
                     center = middle(volume.shape)
                 else:
                     center = nearest_voxels([position], stored.attrs["affine"], volume.shape)[0].tolist()
                 cube = cut_cube(volume, center, shape)
-        except (OSError, KeyError) as error:
+        except DAMAGED as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise OSError(f"{file}: unreadable ({reason}): delete it, and training makes it again") from error
+        if holder != entry["case"]:
+            raise OSError(f"{file}: holds the scan of case {holder!r}: delete it, and training makes it again")
         if foreign:
             raise OSError(f"{file}: made again by a run with other settings meanwhile: give each run its own cache_dir")
         return dequantize(cube)
@@ -134,12 +136,14 @@ def _identity(file: str, settings: Mapping[str, Any]) -> str:
     return json.dumps([settings, [[part.name, part.stat().st_size, part.stat().st_mtime_ns] for part in parts]])
 
 
-def _stored_identity(target: Path) -> str | None:
+def _is_stored(case: Mapping[str, Any], target: str, settings: Mapping[str, Any]) -> bool:
+    """Return whether a file holds that case's scan as it is now, with these settings."""
     try:
         with h5py.File(target, "r", locking=False) as stored:
-            return str(stored.attrs["identity"])
-    except (OSError, KeyError):
-        return None
+            same = stored.attrs.get("case", case["case"]) == case["case"]  # files of earlier versions do not say
+            return same and stored.attrs["identity"] == _identity(case["file"], settings)
+    except DAMAGED:
+        return False
 
 
 def _prepare_scan(case: Mapping[str, Any], target: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,6 +154,7 @@ def _prepare_scan(case: Mapping[str, Any], target: str, settings: Mapping[str, A
     except (ScanError, RuntimeError, MemoryError) as error:
         return {"problem": problem_of(case["file"], error), "notes": []}
     chunks = [min(CHUNK, side) for side in scan.volume.shape]
-    content = encode("volume", quantize(scan.volume), chunks, {"affine": scan.affine, "identity": identity})
+    attributes = {"case": case["case"], "affine": scan.affine, "identity": identity}
+    content = encode("volume", quantize(scan.volume), chunks, attributes)
     write_atomically(Path(target), lambda path: path.write_bytes(content))
     return {"problem": None, "notes": scan.notes}
