@@ -40,6 +40,9 @@ FORMATS = {
     "12 bit, lzf": (LEVELS, {"compression": "lzf"}),
     "12 bit, shuffle, lzf": (LEVELS, {"compression": "lzf", "shuffle": True}),
     "12 bit, shuffle, gzip-1": (LEVELS, {"compression": "gzip", "compression_opts": 1, "shuffle": True}),
+    "12 bit, shuffle, gzip-1, checksum": (
+        *(LEVELS, {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True}),
+    ),
     "12 bit, scale-offset": (LEVELS, {"scaleoffset": 12}),
 }
 
@@ -79,7 +82,7 @@ def compare_formats(cubes: np.ndarray, folder: Path) -> None:
     order = np.random.default_rng(1).integers(0, len(cubes), 400)
     half = cubes[0].size * 2
     dither = np.random.default_rng(2).uniform(-0.5, 0.5, cubes.shape)  # the low bits that a 16-bit store would hold
-    print(f"{'format':<28}{'KB/cube':>9}{'of float32':>12}{'reads/CPU s':>13}")
+    print(f"{'format':<36}{'KB/cube':>9}{'of float32':>12}{'reads/CPU s':>13}")
     for name, (levels, options) in FORMATS.items():
         exact = cubes if levels == LEVELS else ((cubes + dither).clip(0) / LEVELS * levels).clip(0, levels)
         with h5py.File(folder / "format.h5", "w") as file:
@@ -88,7 +91,7 @@ def compare_formats(cubes: np.ndarray, folder: Path) -> None:
         size = (folder / "format.h5").stat().st_size / len(cubes)
         with h5py.File(folder / "format.h5", "r", rdcc_nbytes=0) as file:
             speed = rate(file["cubes"].__getitem__, order)
-        print(f"{'HDF5 ' + name:<28}{size / 1e3:>9.0f}{size / half / 2:>12.0%}{speed:>13.0f}")
+        print(f"{'HDF5 ' + name:<36}{size / 1e3:>9.0f}{size / half / 2:>12.0%}{speed:>13.0f}")
     compare_zarr(cubes, folder, order)
 
 
@@ -110,7 +113,7 @@ def compare_zarr(cubes: np.ndarray, folder: Path, order: np.ndarray) -> None:
         size = sum(file.stat().st_size for file in (folder / f"{codec}.zarr").rglob("*") if file.is_file()) / len(cubes)
         speed = rate(zarr.open_array(folder / f"{codec}.zarr", mode="r").__getitem__, order)
         name = f"zarr 12 bit, bitshuffle, {codec}"
-        print(f"{name:<28}{size / 1e3:>9.0f}{size / cubes[0].size / 4:>12.0%}{speed:>13.0f}")
+        print(f"{name:<36}{size / 1e3:>9.0f}{size / cubes[0].size / 4:>12.0%}{speed:>13.0f}")
 
 
 def fill(folder: Path, cubes: np.ndarray, size: int) -> None:
@@ -118,11 +121,11 @@ def fill(folder: Path, cubes: np.ndarray, size: int) -> None:
     recipe = Recipe(patch_size=cubes.shape[1:]).to_dict()
     open_store(folder, recipe)
     cases, per_case = [], 64
-    attributes = {"recipe_id": recipe_id(recipe)}
+    attributes = {"recipe_id": recipe_id(recipe), "modality": "ct"}
     for n in range(size // per_case):
         rows = (np.arange(per_case) + 7 * n) % len(cubes)
         values = Cubes(cubes[rows], [16, 16, 32], np.zeros((per_case, 2, 3), np.float32), 0)
-        case_file(folder, f"ct/{n}").write_bytes(encode_case(values, attributes))
+        case_file(folder, f"ct/{n}").write_bytes(encode_case(values, {**attributes, "case": f"ct/{n}"}))
         cases.append({"case": f"ct/{n}", "modality": "ct", "group": f"ct/{n}", "counts": [16, 16, 32]})
     close_store(folder, {"splits": {"training": cases, "validation": []}})
 

@@ -19,7 +19,8 @@ def case(tmp_path):
 
 def test_the_cubes_of_a_case_are_a_function_of_scan_and_recipe(case, tmp_path):
     recipe = make_recipe(SMALL, ["ct"])
-    scan, cubes, values = cut_case(case, recipe)
+    scan, cubes, values, mark = cut_case(case, recipe)
+    assert sorted(mark) == ["levels", "places", "voxels"]
     assert cubes.counts == [2, 2, 4]
     assert cubes.values.shape == (8, 16, 16, 8)
     assert scan.volume.shape == (32, 32, 32)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,17 +16,18 @@ import numpy as np
 import psutil
 import pytest
 from scan_files import SMALL, Barrier, body, make_dataset, write_datalist, write_scan, write_with_rows
-from stores import Stored, content
+from stores import content
 
 from universal_model_components.cubes.case_file import read_attributes
 from universal_model_components.cubes.cases import prepare_case
-from universal_model_components.cubes.preparation import prepare_cubes
+from universal_model_components.cubes.preparation import LOCK, prepare_cubes
 from universal_model_components.cubes.recipe import Recipe, make_recipe
 from universal_model_components.cubes.store import CubeDataset, case_records, read_index
 from universal_model_components.imaging.errors import problem_of
 from universal_model_components.imaging.hdf5 import LEVELS, case_file
 from universal_model_components.imaging.normalization import load_scan
 from universal_model_components.imaging.scan_files import content_hash
+from universal_model_components.utils.locks import locked
 from universal_model_components.utils.parallel import run_parallel
 
 BOTH = ("ct", "mri")
@@ -102,7 +104,7 @@ def test_order_workers_and_other_cases_change_nothing(dataset, prepared, tmp_pat
     name, file = "mri/scan_2.nii.gz", str(dataset / "mri/scan_2.nii.gz")
     case = {"case": name, "modality": "mri", "group": "mri/scan_2", "set": "folder", "file": file}
     assert prepare_case(case, make_recipe(SMALL, BOTH), str(tmp_path))["status"] == "made"
-    assert Stored(case_file(tmp_path, name)) == Stored(case_file(prepared, name))
+    assert case_file(tmp_path, name).read_bytes() == case_file(prepared, name).read_bytes()
 
 
 def test_finished_cases_are_kept_and_changed_or_damaged_ones_made_again(dataset, tmp_path, capsys):
@@ -270,6 +272,7 @@ def test_bad_scans_are_skipped_and_listed_at_the_end(tmp_path, capsys, strict):
         ({"validation_fraction": 1.5}, "^validation_fraction: 1.5"),
         ({"validation_fraction": "some"}, "^validation_fraction: 'some'"),
         ({"modalities": ["ct", "pet"], "recipe": None}, "^intensity_range: no entry for modality 'pet'"),
+        *(({"flat_share": share}, f"^flat_share: {share!r} is not above 0") for share in (0, 1.5, "most", True)),
         ({"num_workers": "many"}, "^num_workers: 'many' is not a number"),
     ],
 )
@@ -379,6 +382,92 @@ def test_a_case_of_another_modality_is_made_again(dataset, tmp_path):
     assert prepare_case({**case, "modality": "mri", "group": "b"}, recipe, str(tmp_path))["status"] == "kept"
 
 
+def test_the_file_of_another_case_is_made_again(dataset, tmp_path):
+    file, recipe = str(dataset / "ct/scan_0.nii.gz"), make_recipe(SMALL, BOTH)
+    cases = [{"case": name, "modality": "ct", "group": name, "set": "folder", "file": file} for name in "ab"]
+    for case in cases:
+        prepare_case(case, recipe, str(tmp_path))
+    whole = case_file(tmp_path, "b").read_bytes()
+    shutil.copy(case_file(tmp_path, "a"), case_file(tmp_path, "b"))
+    again = prepare_case(cases[1], recipe, str(tmp_path))
+    assert again["status"] == "made"
+    assert "another case than that of its stored cubes" in again["notes"][-1]
+    assert case_file(tmp_path, "b").read_bytes() == whole
+
+
+def _copies(folder):
+    """Fill a folder with three scans and a copy of each: the same file, another type, other axes."""
+    voxels = [body((24, 28, 32), "mri", seed).astype(np.int16) for seed in range(3)]
+    for number, scan in enumerate(voxels):
+        write_scan(folder / f"mri/{number}.nii.gz", scan)
+    shutil.copy(folder / "mri/0.nii.gz", folder / "mri/0_copy.nii.gz")
+    write_scan(folder / "mri/1_copy.nii.gz", voxels[1].astype(np.float32))
+    write_scan(folder / "mri/2_copy.nii.gz", voxels[2][::-1], np.diag([-2.0, 2, 2, 1]))
+    return folder
+
+
+def test_a_copy_of_a_validation_scan_is_not_trained_on(tmp_path):
+    scans = _copies(tmp_path / "scans")
+    write_scan(scans / "mri/3_copy.nii.gz", body((24, 28, 32), "mri", 3))
+    names = {
+        "training": [f"mri/{n}_copy.nii.gz" for n in range(4)],
+        "validation": [f"mri/{n}.nii.gz" for n in range(3)],
+    }
+    entries = {split: [{"image": name, "modality": "mri"} for name in listed] for split, listed in names.items()}
+    (tmp_path / "list.json").write_text(json.dumps(entries))
+    for _ in range(2):  # made, then kept
+        index = run(scans, tmp_path / "cubes", datalist=str(tmp_path / "list.json"), modalities="mri")
+        assert [case["case"] for case in index["splits"]["training"]] == ["mri/3_copy.nii.gz"]
+        assert len(index["splits"]["validation"]) == len(index["problems"]) == 3
+        assert index["problems"][0] == (
+            f"{scans}/mri/0_copy.nii.gz: training case with the voxels of {scans}/mri/0.nii.gz in validation: "
+            "left out, remove one, or give both the same patient"
+        )
+
+
+def test_copies_in_a_folder_are_never_in_both_splits(tmp_path):
+    scans = _copies(tmp_path / "scans")
+    index = run(scans, tmp_path / "cubes", modalities="mri", validation_fraction=0.5)
+    names = {split: {case["case"][4] for case in cases} for split, cases in index["splits"].items()}
+    assert index["problems"]
+    assert not names["training"] & names["validation"]
+    listed = json.loads((tmp_path / "cubes" / "datalist.json").read_text())
+    assert [case["case"] for case in listed["training"]] == [case["case"] for case in index["splits"]["training"]]
+
+
+def test_a_scan_that_is_flat_after_clipping_is_left_out(tmp_path, capsys):
+    scans, store = make_dataset(tmp_path / "scans", 0, 3), tmp_path / "cubes"
+    write_scan(scans / "mri/bright.nii", 40 * body(modality="mri") + 3990)
+    kept = run(scans, store, modalities="mri", flat_share=1)
+    assert not kept["problems"]
+    for folder in (store, tmp_path / "new"):
+        index = run(scans, folder, modalities="mri")
+        wanted = r"mri/bright\.nii: [0-9.]+% of the voxels have one intensity after clipping to .*: left out, see flat_"
+        assert re.search(wanted, index["problems"][0])
+        assert not [case for cases in index["splits"].values() for case in cases if "bright" in case["case"]]
+        assert "flat after clipping and left out, see flat_share: 1 scans\n" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"^1 problems, listed above, and strict is true"):
+        run(scans, store, modalities="mri", strict=True)
+
+
+def test_two_flat_hippocampi_are_left_out(real_data, tmp_path):
+    recipe = make_recipe({**SMALL, "minimum_crop": 1}, BOTH)
+    status = {}
+    for number in ("044", "135", "001"):
+        file = str(real_data / f"hippocampus_mri/imagesTr/hippocampus_{number}.nii.gz")
+        case = {"case": number, "modality": "mri", "group": number, "set": "folder", "file": file}
+        status[number] = prepare_case(case, recipe, str(tmp_path))["status"]
+    assert status == {"044": "flat", "135": "flat", "001": "made"}
+
+
+def test_a_store_that_another_run_fills_is_left_alone(dataset, tmp_path):
+    with locked(tmp_path / LOCK) as lock:
+        assert lock is not None
+        with pytest.raises(ValueError, match=rf"^cube_store: another run fills {tmp_path} now: wait for it, or give"):
+            run(dataset, tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == [LOCK]
+
+
 def test_no_single_scan_stops_the_others(tmp_path):
     (tmp_path / "a.mhd").write_bytes(b"NDims = 3\nElementDataFile = \xff\xfe.raw\n")
     case = {"case": "a", "modality": "ct", "group": "a", "set": "folder", "file": str(tmp_path / "a.mhd")}
@@ -392,7 +481,7 @@ def test_no_single_scan_stops_the_others(tmp_path):
 
 def test_a_store_that_cannot_be_made_is_named(dataset, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match=rf"^{tmp_path}/file/cubes/cases: Not a directory; finished cases"):
+    with pytest.raises(OSError, match=rf"^{tmp_path}/file/cubes: Not a directory; finished cases"):
         run(dataset, tmp_path / "file" / "cubes")
 
 

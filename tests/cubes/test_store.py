@@ -4,7 +4,9 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import resource
 import shutil
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -14,16 +16,17 @@ import torch
 from torch.utils.data import DataLoader
 
 from universal_model_components.cubes import store
-from universal_model_components.cubes.case_file import encode_case, read_attributes
+from universal_model_components.cubes.case_file import ForeignCaseError, encode_case, open_case, read_attributes
 from universal_model_components.cubes.cropping import Cubes
+from universal_model_components.cubes.index import read_index
 from universal_model_components.cubes.recipe import Recipe, recipe_id
 from universal_model_components.cubes.store import (
     CubeDataset,
     case_records,
     close_store,
     cubes_identity,
+    open_files,
     open_store,
-    read_index,
 )
 from universal_model_components.imaging.hdf5 import LEVELS, case_file
 from universal_model_components.utils.files import write_json
@@ -40,11 +43,10 @@ def fill(folder, cases=CASES):
     for n, (case, counts) in enumerate(cases.items()):
         values = 100 * n + np.arange(sum(counts))
         cubes = np.broadcast_to(values[:, None, None, None], (len(values), 8, 8, 4)).astype(np.uint16)
-        content = encode_case(
-            Cubes(cubes, list(counts), np.zeros((len(values), 2, 3), np.float32), 0), {"recipe_id": recipe_id(RECIPE)}
-        )
-        case_file(folder, case).write_bytes(content)
-        entry = {"case": case, "modality": case.split("/")[0], "group": case, "counts": list(counts)}
+        boxes, modality = np.zeros((len(values), 2, 3), np.float32), case.split("/")[0]
+        attributes = {"recipe_id": recipe_id(RECIPE), "case": case, "modality": modality}
+        case_file(folder, case).write_bytes(encode_case(Cubes(cubes, list(counts), boxes, 0), attributes))
+        entry = {"case": case, "modality": modality, "group": case, "counts": list(counts)}
         splits["validation" if case in VALIDATION else "training"].append(entry)
     close_store(folder, {"splits": splits})
     return folder
@@ -120,13 +122,10 @@ def test_what_a_store_lacks_is_named(cubes, arguments, error, message):
         case_records(cubes.parent / arguments[0], *arguments[1:])
 
 
-def test_store_that_is_not_finished_or_not_json_is_named(tmp_path):
+def test_a_store_that_is_not_finished_is_named(tmp_path):
     open_store(tmp_path, RECIPE)
     with pytest.raises(ValueError, match=r"preparation of .* has not ended: run prepare.json again"):
         case_records(tmp_path, "training", ["ct"])
-    (tmp_path / "store.json").write_text("{")
-    with pytest.raises(ValueError, match=r"store\.json: not valid JSON"):
-        read_index(tmp_path)
 
 
 def test_another_recipe_is_named_and_changes_nothing(cubes):
@@ -159,6 +158,105 @@ def _truncated(file):
 def _foreign(file):
     with h5py.File(file, "a") as stored:
         stored.attrs["recipe_id"] = "another"
+
+
+CASE = {"case": "ct/a", "modality": "ct", "counts": [1, 0, 0]}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "not valid JSON"),
+        ("7", "holds '7', expected a mapping with 'recipe'"),
+        ("null", "holds 'None', expected a mapping with 'recipe'"),
+        ({"splits": {}}, "expected a mapping with 'recipe'"),
+        ({"recipe": {}}, "expected a mapping with 'recipe'"),
+        ({"recipe": RECIPE, "splits": [CASE]}, "'splits' is not a mapping of lists of cases"),
+        ({"recipe": RECIPE, "splits": {"training": None}}, "'splits' is not a mapping of lists of cases"),
+        (
+            {"recipe": RECIPE, "splits": {"training": ["ct/a"]}},
+            r"training\[0\] is not a case with modality and 3 counts",
+        ),
+        *(
+            ({"recipe": RECIPE, "splits": {"training": [{**CASE, "counts": counts}]}}, r"training\[0\] is not a case")
+            for counts in ([1, -1, 2], [0, 0, 0], [1, 1], 3, [1.0, 1, 1], None)
+        ),
+        (
+            {"recipe": RECIPE, "splits": {"training": [CASE], "validation": [CASE]}},
+            "twice, in training and in validation",
+        ),
+        ({"recipe": RECIPE, "splits": {"training": [CASE, CASE]}}, "case 'ct/a' is listed twice"),
+    ],
+)
+def test_a_wrong_index_is_one_line(tmp_path, content, message):
+    (tmp_path / "store.json").write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(ValueError, match=rf"^{tmp_path}/store.json: .*{message}.*: delete it and run") as caught:
+        read_index(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_index_that_disagrees_with_its_cases_is_one_line(cubes):
+    index = read_index(cubes)
+    entry = index["splits"]["training"][0]
+    for counts in ([1, 2, 2], [3, 2, 1]):
+        write_json(cubes / "store.json", {**index, "splits": {"training": [{**entry, "counts": counts}]}})
+        with pytest.raises(ForeignCaseError, match=r"h5: holds 6 cubes, \[1, 2, 3\] by scale, store.json says \["):
+            case_records(cubes, "training", ["ct"])
+    write_json(cubes / "store.json", {**index, "splits": {"training": [{**entry, "modality": "mri"}]}})
+    with pytest.raises(ForeignCaseError, match=r"holds cubes of modality 'ct', store.json says 'mri'"):
+        case_records(cubes, "training", ["mri"])
+    write_json(cubes / "store.json", index)
+    record = case_records(cubes, "training", ["ct"])[0]
+    shutil.copy(case_file(cubes, "ct/b.nii"), record["file"])
+    with pytest.raises(ForeignCaseError, match=r"cubes of case 'ct/b.nii', store.json says 'ct/a.nii': run prepare"):
+        open_case(record)
+
+
+def test_changed_bytes_are_never_read_as_cubes(cubes):
+    records = case_records(cubes, "training", ["ct"])
+    whole = [CubeDataset(records)[i]["image"] for i in range(6)]
+    file = Path(records[0]["file"])
+    content, lines = file.read_bytes(), []
+    for place in range(0, len(content), len(content) // 150):
+        damaged = bytearray(content)
+        damaged[place : place + 1 + place % 40] = bytes(1 + place % 40) if place % 2 else b"\xa5"
+        file.write_bytes(damaged)
+        try:
+            found = [CubeDataset(records)[i]["image"] for i in range(6)]
+        except OSError as error:
+            lines.append(str(error))
+        else:
+            assert all(torch.equal(*pair) for pair in zip(whole, found, strict=True))
+    assert len(lines) > 50
+    assert all(line.startswith(str(file)) and "\n" not in line for line in lines)
+
+
+def test_a_store_of_an_earlier_version_is_read(cubes):
+    record = case_records(cubes, "training", ["ct"])[0]
+    with h5py.File(record["file"], "a") as stored:
+        levels = stored["cubes"][:]
+        del stored["cubes"]
+        stored.create_dataset("cubes", data=levels, chunks=(1, 8, 8, 4), shuffle=True, compression="lzf")
+    dataset = CubeDataset(case_records(cubes, "training", ["ct"]))
+    assert [round(float(dataset[i]["image"].mean()) * LEVELS) for i in range(6)] == list(range(6))
+
+
+def test_few_handles_are_enough(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    records = case_records(fill(tmp_path, {f"ct/{n}.nii": [1, 1, 1] for n in range(30)}), "training", ["ct"])
+    held = psutil.Process().num_fds()
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (held + 20, hard))  # as ulimit -n does
+        assert open_files() == (held + 20) // 4
+        datasets = [CubeDataset(records) for _ in range(3)]
+        for i in range(90):
+            for dataset in datasets:
+                assert round(float(dataset[i]["image"].mean()) * LEVELS) == 100 * (i // 3) + i % 3
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        with pytest.raises(OSError, match=r"h5: too many open files: raise the limit \(ulimit -n\)"):
+            CubeDataset(records)[0]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import pytest
 
 from universal_model_components import __version__
 from universal_model_components.experiments.jobs import Job
-from universal_model_components.experiments.processes import Ended, Processes, Stopped, locked
+from universal_model_components.experiments.processes import Ended, Processes, Stopped
 from universal_model_components.experiments.runs import (
     ELSEWHERE,
     FINISHED,
@@ -33,6 +33,7 @@ from universal_model_components.experiments.scheduling import (
     run_on_dask,
 )
 from universal_model_components.experiments.status import state_of
+from universal_model_components.utils.locks import locked
 
 OPTIONS = Options(test=False, threads=1, bundles=Path("bundles"))
 
@@ -60,7 +61,8 @@ def test_peak_memory_is_that_of_the_child(tmp_path):
     code = "bytearray(200 * 2**20)"
     parent = (
         "import os, sys; from pathlib import Path\n"
-        "from universal_model_components.experiments.processes import Processes, locked\n"
+        "from universal_model_components.experiments.processes import Processes\n"
+        "from universal_model_components.utils.locks import locked\n"
         f"with locked(Path({str(tmp_path / 'lock')!r})) as lock:\n"
         f"    command, log = [sys.executable, '-c', {code!r}], Path({str(tmp_path / 'log')!r})\n"
         "    print(Processes().run(command, log, os.environ, lock, lambda seconds: None).peak_memory_mib)\n"
@@ -84,7 +86,8 @@ def test_a_child_keeps_the_lock_when_its_parent_is_killed(tmp_path):
     code = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
     parent = (
         "import os, sys; from pathlib import Path\n"
-        "from universal_model_components.experiments.processes import Processes, locked\n"
+        "from universal_model_components.experiments.processes import Processes\n"
+        "from universal_model_components.utils.locks import locked\n"
         f"with locked(Path({str(tmp_path / 'lock')!r})) as lock:\n"
         f"    command, log = [sys.executable, '-c', {code!r}], Path({str(tmp_path / 'log')!r})\n"
         "    Processes().run(command, log, os.environ, lock, print)"

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from luna import write_datalist, write_luna16
 from monai.transforms import Compose, RandGaussianNoised
 from scan_files import body, write_scan
 
+from universal_model_components.imaging.hdf5 import case_file
 from universal_model_components.imaging.normalization import load_scan
 from universal_model_components.tasks.augmentation import RandSymmetryd
 from universal_model_components.tasks.candidates import cut_cube, nearest_voxels
@@ -165,6 +167,25 @@ def test_a_cached_scan_that_was_damaged_is_named(luna, tmp_path):
         data[0]
     scans.prepare(cases)  # a damaged file is made again
     assert data[0]["label"] == 1
+    content = bytearray(file.read_bytes())
+    middle = len(content) // 2  # among the voxels: only reading them shows the damage
+    content[middle - 4000 : middle + 4000] = bytes(8000)
+    file.write_bytes(content)
+    with pytest.raises(OSError, match=r"\.h5: unreadable .*: delete it, and training makes it again"):
+        scans.cube(cases[0], None, [64, 64, 64])
+
+
+def test_the_cached_scan_of_another_case_is_not_read(luna, tmp_path):
+    case = read_classes(str(luna), str(luna.parent), "validation")[0]
+    entries = [{**case, "case": name} for name in "ab"]
+    scans = ScanCache(str(tmp_path), **CT)
+    scans.prepare(entries)
+    first, second = (case_file(tmp_path, entry["case"]) for entry in entries)
+    shutil.copy(first, second)
+    with pytest.raises(OSError, match=r"\.h5: holds the scan of case 'a': delete it, and training makes it again"):
+        scans.cube(entries[1], None, [8, 8, 8])
+    scans.prepare(entries)
+    assert scans.cube(entries[1], None, [8, 8, 8]).shape == (8, 8, 8)
 
 
 def test_another_runs_settings_are_not_trained_on(luna, tmp_path):

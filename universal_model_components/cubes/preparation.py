@@ -7,7 +7,6 @@ It lists the cases, prepares them in parallel (`cases.prepare_case`), and report
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,18 +15,20 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from ..datalists.reader import SPLITS
 from ..datalists.sources import Source, read_sources
 from ..imaging.hdf5 import case_file
 from ..utils.cluster import cluster_threads, run_on_cluster
 from ..utils.errors import user_error
-from ..utils.files import remove_orphans, write_json
+from ..utils.locks import locked
 from ..utils.parallel import run_parallel, usable_cores
 from ..utils.settings import to_bool, to_optional
-from .cases import case_version, prepare_case, skipped
+from .cases import FLAT_SHARE, case_version, prepare_case, skipped
+from .finishing import finish
 from .planning import count_table, print_plan
 from .recipe import SCALES, Recipe, make_recipe
-from .store import close_store, open_store
+from .store import open_store
+
+LOCK = ".prepare.lock"  # in the store
 
 
 def prepare_cubes(
@@ -40,6 +41,7 @@ def prepare_cubes(
     validation_fraction: float = 0.2,
     num_workers: int | None = None,
     scheduler: str | None = None,
+    flat_share: float = FLAT_SHARE,
     strict: bool | str = False,
     plan: bool | str = False,
     default_dir: str | None = None,
@@ -60,6 +62,7 @@ def prepare_cubes(
         validation_fraction: share of each modality's patients used for validation.
         num_workers: processes; None is one per core, 0 runs in this process.
         scheduler: address of a Dask scheduler to use instead; its workers must see the same paths.
+        flat_share: a scan is left out where more than this share of its voxels has one intensity after clipping.
         strict: exit non-zero when there was any problem (after all usable scans are prepared).
         plan: print an estimate, and write nothing.
         default_dir: the default of `dataset_dir`; a datalist's own `root` takes precedence over it.
@@ -69,8 +72,8 @@ def prepare_cubes(
         The content of store.json.
 
     Raises:
-        ValueError: when settings are wrong, a modality has no training case left, or `strict` is true and there was
-            any problem.
+        ValueError: when settings are wrong, another process fills the store, a modality has no training case left, or
+            `strict` is true and there was any problem.
         OSError: when the store cannot be written, or the cluster or a worker process is lost.
         KeyboardInterrupt: when the run is interrupted; the message says how to resume.
     """
@@ -83,15 +86,17 @@ def prepare_cubes(
             datalist, dataset_dir, default_dir, modalities, groups, made.seed, validation_fraction
         )
         cases = [case for source in sources for case in source.cases()]
-        scheduler = to_optional(scheduler)
+        scheduler, flat_share = to_optional(scheduler), _share(flat_share)
         number = cluster_threads(scheduler) if scheduler else _number(to_optional(num_workers))
         _announce(sources, problems)
         if plan:
             return print_plan(cases, made, min(number, len(cases)), problems)
-        open_store(cube_store, made.to_dict())
-        results = _run(_work(cases, made, cube_store, number, scheduler), len(cases), problems)
-        index = _finish(cube_store, sources, results, problems, validation_fraction, made.seed)
-        page = report(cube_store) if report else None
+        with _alone(cube_store):
+            open_store(cube_store, made.to_dict())
+            work = _work(cases, made, cube_store, flat_share, number, scheduler)
+            results = _run(work, len(cases), problems)
+            index = finish(cube_store, sources, results, problems, validation_fraction, made.seed)
+            page = report(cube_store) if report else None
     _report(index, results, cube_store, made)
     if page:
         print(f"report: {page}")
@@ -110,6 +115,25 @@ def _keep_going_hint() -> Iterator[None]:
         raise OSError(f"{user_error(error)}; finished cases are kept, run again to resume") from error
     except KeyboardInterrupt:
         raise KeyboardInterrupt("run again to resume, finished cases are kept") from None
+
+
+@contextmanager
+def _alone(cube_store: str) -> Iterator[None]:
+    """Keep other runs of prepare.json from filling the same store meanwhile.
+
+    Raises:
+        ValueError: when one does.
+    """
+    with locked(Path(cube_store) / LOCK) as lock:
+        if lock is None:
+            raise ValueError(f"cube_store: another run fills {cube_store} now: wait for it, or give another cube_store")
+        yield
+
+
+def _share(flat_share: Any) -> float:
+    if not isinstance(flat_share, (int, float)) or isinstance(flat_share, bool) or not 0 < flat_share <= 1:
+        raise ValueError(f"flat_share: {flat_share!r} is not above 0 and at most 1: give a share, 1 to keep all scans")
+    return flat_share
 
 
 def _number(num_workers: Any) -> int:
@@ -131,14 +155,19 @@ def _announce(sources: Sequence[Source], problems: Sequence[str]) -> None:
 
 
 def _work(
-    cases: Sequence[Mapping[str, Any]], recipe: Recipe, cube_store: str, workers: int, scheduler: str | None
+    cases: Sequence[Mapping[str, Any]],
+    recipe: Recipe,
+    cube_store: str,
+    flat_share: float,
+    workers: int,
+    scheduler: str | None,
 ) -> Iterator[dict[str, Any]]:
     """Prepare every case, in processes of this machine or on a cluster, and yield the results as they complete."""
     if scheduler is None:
-        calls = [(case, recipe, cube_store) for case in cases]
+        calls = [(case, recipe, cube_store, flat_share) for case in cases]
         return run_parallel(prepare_case, calls, min(workers, len(cases)))
     store = os.path.abspath(cube_store)
-    calls = [({**case, "file": os.path.abspath(case["file"])}, recipe, store) for case in cases]
+    calls = [({**case, "file": os.path.abspath(case["file"])}, recipe, store, flat_share) for case in cases]
     return run_on_cluster(
         *(prepare_case, calls, scheduler, store),
         lost=lambda call, why: skipped(call[0], f"{call[0]['file']}: {why}"),
@@ -157,45 +186,6 @@ def _run(work: Iterator[dict[str, Any]], total: int, problems: list[str]) -> lis
     return results
 
 
-def _finish(
-    cube_store: str,
-    sources: Sequence[Source],
-    results: Sequence[Mapping[str, Any]],
-    problems: Sequence[str],
-    fraction: float,
-    seed: int,
-) -> dict[str, Any]:
-    """Write the splits and the index of a store whose cases are prepared, and return the index."""
-    for folder in (Path(cube_store), Path(cube_store) / "cases"):
-        remove_orphans(folder)
-    good = {result["case"] for result in results if result["status"] != "skipped"}
-    sources = [source.keep(good, fraction, seed) for source in sources]
-    _write_drawn(cube_store, sources)
-    index = _index(sources, results, problems)
-    close_store(cube_store, index)
-    return index
-
-
-def _write_drawn(cube_store: str, sources: Sequence[Source]) -> None:
-    """Save the splits that were drawn here beside the cubes."""
-    for source in sources:
-        if source.drawn:
-            safe = re.sub(r"[^A-Za-z0-9._-]+", "_", source.name)
-            name = "datalist.json" if len(sources) == 1 else f"datalist_{safe}.json"
-            write_json(Path(cube_store) / name, {**source.listed, "root": source.root})
-
-
-def _index(sources: Sequence[Source], results: Sequence[Mapping[str, Any]], problems: Sequence[str]) -> dict[str, Any]:
-    """Return the content of store.json besides the recipe: sets, the cases of each split, problems."""
-    counts = {result["case"]: result["counts"] for result in results}
-    entries: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
-    for case in (case for source in sources for case in source.cases()):
-        kept = {key: case[key] for key in ("case", "modality", "group", "set")}
-        entries[case["split"]].append(kept | {"counts": counts[case["case"]]})
-    sets = {source.name: source.summary() for source in sources}
-    return {"splits": entries, "sets": sets, "problems": list(problems)}
-
-
 def _report(index: Mapping[str, Any], results: Sequence[Mapping[str, Any]], cube_store: str, recipe: Recipe) -> None:
     rows = [{**case, "split": split} for split, cases in index["splits"].items() for case in cases]
     status = Counter(result["status"] for result in results)
@@ -204,6 +194,8 @@ def _report(index: Mapping[str, Any], results: Sequence[Mapping[str, Any]], cube
     print(f"{cube_store}: {len(rows)} cases ({status['made']} made, {status['kept']} kept from before), ", end="")
     print(f"{sum(sum(row['counts']) for row in rows)} cubes, {size / 1e6:.3g} MB; ", end="")
     print(f"{sum(result['mostly_background'] for result in results)} cubes are mostly background after all draws")
+    if status["flat"]:
+        print(f"flat after clipping and left out, see flat_share: {status['flat']} scans")
     for scale, name in enumerate(SCALES):
         without = sum(not row["counts"][scale] for row in rows) if recipe.cubes_per_volume[name] else 0
         if without:

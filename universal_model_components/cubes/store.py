@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The store of cubes: a folder that preparation fills and training reads by random access.
 
-`store.json` holds the recipe and, once preparation has ended, the cases of each split; `cases/*.h5` hold the cubes, one
-file for each case (see `case_file`).
+`store.json` holds the recipe and, once preparation has ended, the cases of each split (see `index`); `cases/*.h5` hold
+the cubes, one file for each case (see `case_file`).
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,27 +23,12 @@ from torch.utils.data import Dataset
 from ..imaging.hdf5 import case_file, dequantize
 from ..utils.digests import digest
 from ..utils.files import write_json
-from .case_file import read_attributes
+from .case_file import NO_HANDLE, damage_named, open_case
+from .index import INDEX, read_index
 from .recipe import SCALES, recipe_id
 
-INDEX = "store.json"
-OPEN_FILES = 256  # in each worker: bounds handles and memory (0.6 MB each); opening a case again costs up to 1 ms
-
-
-def read_index(cube_store: str | Path) -> dict[str, Any]:
-    """Read `store.json`.
-
-    Raises:
-        FileNotFoundError: when there is no store.
-        ValueError: when the file is not JSON.
-    """
-    file = Path(cube_store) / INDEX
-    if not file.is_file():
-        raise FileNotFoundError(f"cube_store: no {INDEX} in {cube_store}: run prepare.json first, or correct the path")
-    try:
-        return json.loads(file.read_text())
-    except ValueError as error:
-        raise ValueError(f"{file}: not valid JSON ({error}): delete it and run prepare.json again") from error
+OPEN_FILES = 256  # in each process: bounds handles and memory (0.6 MB each); opening a case again costs up to 1 ms
+HANDLES = 4  # a process may open this many times the files that one data set keeps open
 
 
 def open_store(cube_store: str | Path, recipe: Mapping[str, Any]) -> None:
@@ -84,6 +69,7 @@ def case_records(cube_store: str | Path, split: str, modalities: Sequence[str]) 
     Raises:
         FileNotFoundError: when there is no store, or a case's file is missing.
         ValueError: when preparation has not ended, the split is empty, or a modality has no case in any split.
+        OSError: when a case's file is damaged, or is not what store.json says; the message names it.
     """
     index = read_index(cube_store)
     splits = index.get("splits")
@@ -100,11 +86,11 @@ def case_records(cube_store: str | Path, split: str, modalities: Sequence[str]) 
     shape, recipe = index["recipe"]["patch_size"], recipe_id(index["recipe"])
     records = []
     for case in cases:
-        file = case_file(cube_store, case["case"])
-        if not file.is_file():
-            raise FileNotFoundError(f"{file}: cubes of {case['case']!r} are missing: run prepare.json again")
-        label = list(modalities).index(case["modality"])
-        records.append({**case, "label": label, "file": str(file), "shape": shape, "recipe": recipe})
+        file, label = case_file(cube_store, case["case"]), list(modalities).index(case["modality"])
+        record = {**case, "label": label, "file": str(file), "shape": shape, "recipe": recipe}
+        with damage_named(record):
+            open_case(record).close()
+        records.append(record)
     return records
 
 
@@ -183,32 +169,39 @@ class CubeDataset(Dataset):
         return {**self.__dict__, "_files": OrderedDict()}
 
     def _read(self, record: Mapping[str, Any], row: int) -> np.ndarray:
-        file = record["file"]
-        try:
-            return self._open(file, record["recipe"])["cubes"][row]
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f"{file}: cubes of {record['case']!r} are missing: run prepare.json again"
-            ) from error
-        except (OSError, KeyError, ValueError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise OSError(
-                f"{file}: unreadable or truncated ({reason}): delete it and run prepare.json again"
-            ) from error
+        with damage_named(record):
+            return self._open(record)["cubes"][row]
 
-    def _open(self, file: str, recipe: str) -> h5py.File:
+    def _open(self, record: Mapping[str, Any]) -> h5py.File:
         if self._process != os.getpid():  # forked: HDF5 handles belong to the process that opened them
             self._files, self._process = OrderedDict(), os.getpid()
+        file = record["file"]
         if file not in self._files:
-            if len(self._files) >= OPEN_FILES:
-                self._files.popitem(last=False)[1].close()
-            opened = h5py.File(file, "r", rdcc_nbytes=0, locking=False)
-            if opened.attrs["recipe_id"] != recipe:
-                opened.close()
-                raise OSError("made by another recipe than the store's")
-            self._files[file] = opened
+            self._close_down_to(open_files() - 1)
+            try:
+                self._files[file] = open_case(record)
+            except OSError as error:
+                if error.errno not in NO_HANDLE:
+                    raise
+                self._close_down_to(0)
+                self._files[file] = open_case(record)
         self._files.move_to_end(file)
         return self._files[file]
+
+    def _close_down_to(self, count: int) -> None:
+        while len(self._files) > count:
+            self._files.popitem(last=False)[1].close()
+
+
+def open_files() -> int:
+    """Return how many case files one data set keeps open: `OPEN_FILES`, or fewer where a process may open few."""
+    limit = OPEN_FILES * HANDLES
+    with suppress(ImportError):  # Windows has no such limit
+        import resource
+
+        soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        limit = limit if soft == resource.RLIM_INFINITY else min(limit, soft)
+    return max(1, limit // HANDLES)
 
 
 def cube_records(

@@ -8,7 +8,7 @@ case that is a test case of one list and training of another stops the run.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
@@ -41,10 +41,10 @@ class Source:
         return str(self.listed["name"])
 
     def cases(self) -> Iterator[dict[str, Any]]:
-        """Yield what is to be prepared, with keys case, modality, group, set, split and file."""
+        """Yield what is to be prepared: case, modality, group, set, split, file and, if it is listed, fingerprint."""
         for split in SPLITS:
             for case in self.listed[split]:
-                keys = {key: case[key] for key in ("case", "modality", "group")}
+                keys = {key: case[key] for key in ("case", "modality", "group", "fingerprint") if key in case}
                 yield keys | {"set": self.name, "split": split, "file": str(Path(self.root) / case["image"])}
 
     def held_out(self) -> list[Mapping[str, Any]]:
@@ -59,6 +59,11 @@ class Source:
             splits = split_cases(sorted(sum(splits.values(), []), key=itemgetter("case")), fraction, seed)
         ordered = {split: sorted(cases, key=itemgetter("case")) for split, cases in splits.items()}
         return replace(self, listed={**self.listed, **ordered})
+
+    def without(self, cases: Collection[str]) -> Source:
+        """Leave out cases; nothing is drawn again."""
+        splits = {s: [case for case in self.listed[s] if case["case"] not in cases] for s in SPLITS}
+        return replace(self, listed={**self.listed, **splits})
 
     def summary(self) -> dict[str, Any]:
         """What store.json records of the set: all of the datalist but its cases."""

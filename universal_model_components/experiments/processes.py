@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,19 +100,3 @@ class Processes:
             for process in self.running:
                 with suppress(ProcessLookupError):  # it has just ended
                     os.killpg(process, signal.SIGTERM)
-
-
-@contextmanager
-def locked(file: Path) -> Iterator[int | None]:
-    """Hold a file's lock while the body runs; yield the open file, or None when another process has it."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield None
-        else:
-            yield descriptor
-    finally:
-        os.close(descriptor)

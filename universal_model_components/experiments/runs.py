@@ -17,8 +17,9 @@ from typing import Any
 
 from ..utils.errors import USER_ERRORS, user_error
 from ..utils.files import write_json
+from ..utils.locks import locked
 from .jobs import PRETRAINING, RUN, Job, Step
-from .processes import Processes, Stopped, locked
+from .processes import Processes, Stopped
 from .records import RECORD, STATE, origin_of, pretraining_record, read_json, run_record
 
 FINISHED, FAILED, ELSEWHERE, BLOCKED = "finished", "failed", "elsewhere", "blocked"

@@ -8,8 +8,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from ..utils.locks import locked
 from .jobs import FOLDERS, PRETRAINING, RUN, STORE
-from .processes import locked
 from .records import RECORD, STATE, read_json
 from .runs import FAILED, FINISHED
 

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Normalized intensities on disk: steps of 1/4095 in 16 bits, in one HDF5 file per case, chunked, shuffled, LZF.
+"""Normalized intensities on disk: steps of 1/4095 in 16 bits, in one HDF5 file per case, chunked, shuffled, gzip.
+
+HDF5 checks every chunk (Fletcher-32) and the file's structure, so that damage is an error and never a wrong voxel.
+The bytes of a file depend on its content alone: gzip starts each chunk anew, whereas LZF's table still holds what the
+process compressed before. Files of earlier versions, LZF without checksums, are read too.
 
 A file is created in memory, so that a full disk fails in a plain write and not inside the HDF5 library.
 """
@@ -16,6 +20,8 @@ import h5py
 import numpy as np
 from torch import Tensor
 
+DAMAGED = (OSError, KeyError, TypeError, ValueError, RuntimeError)  # what h5py raises for a damaged file
+FORMAT = ("v110", "v110")  # of HDF5 1.10, the first whose every part has a checksum
 LEVELS = 4095  # steps between 0 and 1: half a HU for CT; finer steps store noise and do not compress
 
 
@@ -51,12 +57,17 @@ def encode(
         attributes: of the file.
         tables: further small arrays, by name.
     """
-    with h5py.File("case.h5", "w", driver="core", backing_store=False) as memory:
+    with h5py.File("case.h5", "w", driver="core", backing_store=False, libver=FORMAT) as memory:
         memory.create_dataset(
-            name, data=levels, chunks=tuple(chunks), shuffle=True, compression="lzf", track_times=False
+            *(name, levels.shape, levels.dtype, levels),
+            chunks=tuple(chunks),
+            shuffle=True,
+            compression="gzip",
+            compression_opts=1,
+            fletcher32=True,
         )
         for key, table in (tables or {}).items():
-            memory[key] = table
+            memory.create_dataset(key, data=table, chunks=table.shape, fletcher32=True)
         memory.attrs.update(attributes)
         memory.flush()
         return memory.id.get_file_image()

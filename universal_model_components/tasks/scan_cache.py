@@ -19,7 +19,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..imaging.errors import ScanError, problem_of
-from ..imaging.hdf5 import case_file, dequantize, encode, quantize
+from ..imaging.hdf5 import DAMAGED, case_file, dequantize, encode, quantize
 from ..imaging.normalization import load_scan
 from ..imaging.reading import read_grid
 from ..imaging.scan_files import parts_of
@@ -88,7 +88,7 @@ class ScanCache:
             for entry in entries
             if entry["case"] not in reasons
         ]
-        left = [call for call in calls if _stored_identity(Path(call[1])) != _identity(call[0]["file"], self.settings)]
+        left = [call for call in calls if not _is_stored(*call)]
         if left:
             for result in tqdm(run_parallel(_prepare_scan, left, int(num_workers)), "scans", len(left), unit="scan"):
                 reasons |= {result["case"]: result["problem"]} if result["problem"] else {}
@@ -108,21 +108,24 @@ class ScanCache:
             → `shape`, float32 in [0, 1].
 
         Raises:
-            OSError: when the scan's file is missing, unreadable, or of another run's settings; the message names it.
+            OSError: when the scan's file is missing, damaged, of another case or of another run's settings; the message
+                names it.
         """
         file = case_file(self.folder, entry["case"])
         try:
             with h5py.File(file, "r", locking=False) as stored:
-                volume = stored["volume"]
+                volume, holder = stored["volume"], str(stored.attrs.get("case", entry["case"]))
                 foreign = json.loads(stored.attrs["identity"])[0] != self.settings
                 if position is None:
                     center = middle(volume.shape)
                 else:
                     center = nearest_voxels([position], stored.attrs["affine"], volume.shape)[0].tolist()
                 cube = cut_cube(volume, center, shape)
-        except (OSError, KeyError) as error:
+        except DAMAGED as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise OSError(f"{file}: unreadable ({reason}): delete it, and training makes it again") from error
+        if holder != entry["case"]:
+            raise OSError(f"{file}: holds the scan of case {holder!r}: delete it, and training makes it again")
         if foreign:
             raise OSError(f"{file}: made again by a run with other settings meanwhile: give each run its own cache_dir")
         return dequantize(cube)
@@ -139,12 +142,14 @@ def _identity(file: str, settings: Mapping[str, Any]) -> str:
     return json.dumps([settings, [[part.name, part.stat().st_size, part.stat().st_mtime_ns] for part in parts]])
 
 
-def _stored_identity(target: Path) -> str | None:
+def _is_stored(case: Mapping[str, Any], target: str, settings: Mapping[str, Any]) -> bool:
+    """Return whether a file holds that case's scan as it is now, with these settings."""
     try:
         with h5py.File(target, "r", locking=False) as stored:
-            return str(stored.attrs["identity"])
-    except (OSError, KeyError):
-        return None
+            same = stored.attrs.get("case", case["case"]) == case["case"]  # files of earlier versions do not say
+            return same and stored.attrs["identity"] == _identity(case["file"], settings)
+    except DAMAGED:
+        return False
 
 
 def _outside(entry: Mapping[str, Any]) -> str | None:
@@ -166,6 +171,7 @@ def _prepare_scan(case: Mapping[str, Any], target: str, settings: Mapping[str, A
     except (ScanError, RuntimeError, MemoryError) as error:
         return {"case": case["case"], "problem": problem_of(case["file"], error), "notes": []}
     chunks = [min(CHUNK, side) for side in scan.volume.shape]
-    content = encode("volume", quantize(scan.volume), chunks, {"affine": scan.affine, "identity": identity})
+    attributes = {"case": case["case"], "affine": scan.affine, "identity": identity}
+    content = encode("volume", quantize(scan.volume), chunks, attributes)
     write_atomically(Path(target), lambda path: path.write_bytes(content))
     return {"case": case["case"], "problem": None, "notes": scan.notes}
