@@ -21,11 +21,12 @@ from monai.transforms import MapTransform
 from monai.utils import ensure_tuple
 from torch import Tensor
 
-from ..utils.settings import by_modality, to_bool, to_optional
+from ..utils.settings import to_bool, to_optional
 from .errors import ScanError
 from .geometry import Grid, check_affine, check_same_grid, nearest_on_grid, resample_to_affine
 from .hdf5 import dequantize, quantize
 from .labels import Labels
+from .modalities import of_modalities
 from .normalization import guess_modality, intensity_limits, make_scan
 from .reading import read_scan
 from .scan_files import parts_of
@@ -137,8 +138,8 @@ class NormalizeScand(MapTransform):
         if modality is None:
             modality = guess_modality(voxels)
             logger.warning("%s: no modality given, classified as %s by its intensities", file, modality)
-        window = by_modality(self.window, [modality], "intensity_range")[modality]
-        return window, by_modality(self.scale, [modality], "intensity_scale")[modality]
+        window = of_modalities(self.window, [modality], "intensity_range")[modality]
+        return window, of_modalities(self.scale, [modality], "intensity_scale")[modality]
 
     def _follow(self, label: Any, image: Grid, volume: MetaTensor) -> MetaTensor:
         grid = grid_of(label, "label")
