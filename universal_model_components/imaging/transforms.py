@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Hashable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,6 @@ from .labels import Labels
 from .modalities import of_modalities
 from .normalization import guess_modality, intensity_limits, make_scan
 from .reading import read_scan
-from .scan_files import parts_of
 
 logger = logging.getLogger(__name__)
 
@@ -56,9 +54,7 @@ class ReadScand(MapTransform):
             wide = np.float64 if voxels.dtype.itemsize > 4 else np.float32
             volume = torch.from_numpy(voxels.astype(wide, order="K", copy=False))[None]
             shape = np.asarray(voxels.shape)
-            # A folder of slices is called by one of them: a name that writers keep apart, and below the folder.
-            name = str(parts_of(file)[0]) if Path(file).is_dir() else file
-            meta = {"filename_or_obj": name, "original_affine": affine, "spatial_shape": shape}
+            meta = {"filename_or_obj": file, "original_affine": affine, "spatial_shape": shape}
             result[key] = MetaTensor(volume, affine=torch.as_tensor(affine), meta=meta)
         return result
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,11 +81,9 @@ def _check(scans: Sequence[Mapping[str, Any]], root: Path, modalities: Sequence[
         file, name = scan["image"], scan.get("modality")
         if modalities is not None and name not in modalities:
             raise ValueError(f"modality: {name!r} of {file} is not one of {list(modalities)}: give modality")
-        # MONAI's writers take what follows the last dot for the suffix: of two DICOM files in one folder, each a series
-        target = stem(file) if file.lower().endswith(SUFFIXES) or Path(file).is_dir() else os.path.splitext(file)[0]
-        if target in seen:
-            raise ValueError(f"{file}: would be written over {seen[target]}'s result: rename or remove one")
-        seen[target] = file
+        if stem(file) in seen:
+            raise ValueError(f"{file}: would be written over {seen[stem(file)]}'s result: rename or remove one")
+        seen[stem(file)] = file
 
 
 def list_candidates(
