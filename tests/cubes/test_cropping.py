@@ -175,10 +175,20 @@ def test_senseless_recipes_are_refused(settings, message):
 
 
 def test_a_modality_without_a_default_must_be_given_everywhere():
-    with pytest.raises(ValueError, match="intensity_range: no entry for modality 'pet'"):
-        make_recipe({}, ["ct", "pet"])
-    with pytest.raises(ValueError, match="foreground_crop: no entry for modality 'pet'"):
-        make_recipe({"intensity_range": None, "intensity_scale": "volume"}, ["ct", "pet"])
+    with pytest.raises(ValueError, match="intensity_range, intensity_scale, foreground_crop: no entry for modality 'u"):
+        make_recipe({}, ["ct", "us"])
+    with pytest.raises(ValueError, match=r"^foreground_crop: no entry for modality 'us'"):
+        make_recipe({"intensity_range": None, "intensity_scale": "volume"}, ["ct", "us"])
+
+
+def test_pet_has_defaults_that_change_nothing_where_there_is_none():
+    given = {"intensity_range": {"ct": [-1000, 1000], "mri": [0, 4000]}}
+    made = make_recipe(given, ["ct", "mri", "pet"])
+    assert made.intensity_range["pet"] == [0, 20]
+    assert made.intensity_scale["pet"] == "range"
+    assert made.foreground_crop["pet"] is False
+    assert make_recipe({"intensity_range": {"pet": [0, 10]}}, ["pet"]).intensity_range == {"pet": [0, 10]}
+    assert "pet" not in str(make_recipe(given, ["ct", "mri"]).to_dict())
 
 
 def test_recipes_read_the_command_line():

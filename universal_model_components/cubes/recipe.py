@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..imaging.modalities import check_modalities, of_modalities
 from ..utils.digests import digest
-from ..utils.settings import by_modality, to_bool, to_optional
+from ..utils.settings import to_bool, to_optional
 
 SCALES = ("large", "medium", "small")  # the position is the label
 BY_MODALITY = ("intensity_range", "intensity_scale", "foreground_crop")
@@ -126,22 +127,19 @@ def make_recipe(recipe: Mapping[str, Any], modalities: Sequence[str]) -> Recipe:
     Raises:
         ValueError: when a setting is unknown, lacks a modality or is invalid.
     """
-    settings = dict(recipe)
+    stock = Recipe()
+    settings = {**{key: getattr(stock, key) for key in BY_MODALITY}, **recipe}
+    check_modalities({key: settings[key] for key in BY_MODALITY}, modalities)
     for key in BY_MODALITY:
-        if key in settings:
-            given = settings[key] if isinstance(settings[key], Mapping) else {}
-            settings[key] = {**given, **by_modality(settings[key], modalities, key)}
-    if "foreground_crop" in settings:
-        crops = settings["foreground_crop"].items()
-        settings["foreground_crop"] = {name: to_bool(crop, "foreground_crop") for name, crop in crops}
+        given = settings[key] if isinstance(settings[key], Mapping) else {}
+        settings[key] = {**given, **of_modalities(settings[key], modalities, key)}
+    crops = settings["foreground_crop"].items()
+    settings["foreground_crop"] = {name: to_bool(crop, "foreground_crop") for name, crop in crops}
     if "antialias" in settings:
         settings["antialias"] = to_bool(settings["antialias"], "antialias")
     if "air_share" in settings:
         settings["air_share"] = to_optional(settings["air_share"])
     try:
-        made = Recipe(**settings)
+        return Recipe(**settings)
     except TypeError as error:
         raise ValueError(f"recipe: {error}") from error
-    for key in BY_MODALITY:  # also for the default, which covers CT and MRI only
-        by_modality(getattr(made, key), modalities, key)
-    return made

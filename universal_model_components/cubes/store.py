@@ -23,7 +23,7 @@ from torch.utils.data import Dataset
 from ..imaging.hdf5 import case_file, dequantize
 from ..utils.digests import digest
 from ..utils.files import write_json
-from .case_file import NO_HANDLE, damage_named, open_case
+from .case_file import NO_HANDLE, damage_named, open_case, read_attributes
 from .index import INDEX, read_index
 from .recipe import SCALES, recipe_id
 

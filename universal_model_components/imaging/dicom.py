@@ -87,6 +87,7 @@ def read_series(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
         ScanError: as `series_grid`, and when a slice cannot be decoded.
     """
     ordered, affine = _checked(path)
+    _name_tilt(path, affine)
     # GDCM gives each slice the type that its own slope requires: with several, reading as the first would truncate.
     kinds = {part.whole for part in ordered}
     pixel_type = itk.F if len(kinds) > 1 or "" in kinds else None
@@ -170,8 +171,13 @@ def _even_step(path: str | Path, ordered: Sequence[Slice], normal: np.ndarray) -
         raise ScanError(
             f"{path}: slices missing or unevenly spaced ({where}): fetch the missing, or reconstruct evenly"
         )
-    sine = float(np.linalg.norm(np.cross(step, normal)) / np.linalg.norm(step))
+    return step
+
+
+def _name_tilt(path: str | Path, affine: np.ndarray) -> None:
+    """Print a line about slices whose axis is not their normal: shapes are sheared, though all voxels are in place."""
+    row, column, step = affine[:3, :3].T / np.linalg.norm(affine[:3, :3], axis=0)[:, None]
+    sine = np.linalg.norm(np.cross(step, np.cross(row, column)))
     if sine > TILT:
         angle = np.degrees(np.arcsin(min(sine, 1.0)))
         logger.warning("%s: tilted gantry: slices are shifted by %.1f degrees; read on these sheared axes", path, angle)
-    return step

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Hashable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,14 +20,14 @@ from monai.transforms import MapTransform
 from monai.utils import ensure_tuple
 from torch import Tensor
 
-from ..utils.settings import by_modality, to_bool, to_optional
+from ..utils.settings import to_bool, to_optional
 from .errors import ScanError
 from .geometry import Grid, check_affine, check_same_grid, nearest_on_grid, resample_to_affine
 from .hdf5 import dequantize, quantize
 from .labels import Labels
+from .modalities import of_modalities
 from .normalization import guess_modality, intensity_limits, make_scan
 from .reading import read_scan
-from .scan_files import parts_of
 
 logger = logging.getLogger(__name__)
 
@@ -55,9 +54,7 @@ class ReadScand(MapTransform):
             wide = np.float64 if voxels.dtype.itemsize > 4 else np.float32
             volume = torch.from_numpy(voxels.astype(wide, order="K", copy=False))[None]
             shape = np.asarray(voxels.shape)
-            # A folder of slices is called by one of them: a name that writers keep apart, and below the folder.
-            name = str(parts_of(file)[0]) if Path(file).is_dir() else file
-            meta = {"filename_or_obj": name, "original_affine": affine, "spatial_shape": shape}
+            meta = {"filename_or_obj": file, "original_affine": affine, "spatial_shape": shape}
             result[key] = MetaTensor(volume, affine=torch.as_tensor(affine), meta=meta)
         return result
 
@@ -137,8 +134,8 @@ class NormalizeScand(MapTransform):
         if modality is None:
             modality = guess_modality(voxels)
             logger.warning("%s: no modality given, classified as %s by its intensities", file, modality)
-        window = by_modality(self.window, [modality], "intensity_range")[modality]
-        return window, by_modality(self.scale, [modality], "intensity_scale")[modality]
+        window = of_modalities(self.window, [modality], "intensity_range")[modality]
+        return window, of_modalities(self.scale, [modality], "intensity_scale")[modality]
 
     def _follow(self, label: Any, image: Grid, volume: MetaTensor) -> MetaTensor:
         grid = grid_of(label, "label")
