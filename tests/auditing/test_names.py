@@ -30,6 +30,7 @@ NOT_TRUSTED = (
     "monai.losses.PerceptualLoss monai.data.utils.pickle.loads monai.data.dataset.torch.hub.load "
     "monai.networks.nets.densenet.load_state_dict_from_url os.system os.path.os.system random._os.system sys.modules "
     "typing.get_type_hints json.codecs.open logging.config.fileConfig subprocess.run builtins.eval importlib "
+    "torch.utils.bundled_inputs.torch.hub.load "
     "universal_model_components.commands.demo.demo universal_model_components.os evil evil.run torch.__dict__"
 )
 
@@ -66,7 +67,7 @@ def test_a_short_name_is_what_monai_takes_it_for():
 
 
 def test_modules():
-    assert all(is_module(name) for name in ("os", "torch.nn", "monai.data.dataset.torch"))
+    assert all(is_module(name) for name in ("os", "torch.nn", "monai.data.dataset.torch", "torch.utils.bundled_inputs"))
     assert not any(is_module(name) for name in ("torch.nn.ReLU", "torch.zeros", "torch.nothing"))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import builtins
 import functools
 import importlib
+import importlib.util
 import sys
 from collections.abc import Iterator, Mapping
 from types import ModuleType
@@ -75,7 +76,8 @@ METHODS = _words(
     "to_pickle rename unlink rmdir rmtree removedirs chmod chown symlink_to hardlink_to touch urlopen urlretrieve "
     "download_url download_and_extract extractall download load_url load_state_dict_from_url load_net_with_metadata "
     "pickle_operations pickle_hashing MedNISTDataset DecathlonDataset TciaDataset PerceptualLoss mro func_globals "
-    "f_globals f_locals f_builtins gi_frame cr_frame ag_frame tb_frame"
+    "export_chrome_trace export_stacks broadcast_object_list scatter_object_list gather_object all_gather_object "
+    "recv_object_list send_object_list f_globals f_locals f_builtins gi_frame cr_frame ag_frame tb_frame"
 )
 MODULES = _words(
     "os sys subprocess builtins importlib shutil socket socketserver pickle cPickle dill cloudpickle joblib marshal "
@@ -83,6 +85,7 @@ MODULES = _words(
     "http httpx aiohttp ftplib smtplib telnetlib xmlrpc webbrowser tempfile posix nt inspect gc pkgutil zipimport imp "
     "zipfile tarfile sysconfig site fire pip setuptools gdown posixpath ntpath sched signal weakref"
 )
+ROOTS = frozenset((*FRAMEWORKS, "np"))  # a name goes through one of them only at its start
 HARMLESS_DUNDERS = ("__name__", "__version__", "__doc__")
 
 
@@ -108,6 +111,8 @@ def problem_of_name(dotted: str) -> str | None:
     if root not in FRAMEWORKS and root not in STANDARD:
         return f"{dotted}: not of {TRUSTED}"
     problem = _excluded(dotted) or next(filter(None, map(problem_of_attribute, rest)), None)
+    if problem is None and ROOTS.intersection(rest[:-1]):
+        problem = f"{dotted}: a module inside another"
     origin = _origin(dotted)[0] if root in FRAMEWORKS else dotted
     if problem is None and origin != dotted:
         last = origin.rpartition(".")[2]
@@ -167,8 +172,13 @@ def problem_of_builtin(name: str) -> str | None:
 
 
 def is_module(dotted: str) -> bool:
-    """Return whether a name is a module."""
-    return dotted in sys.modules or dotted in STANDARD or _origin(dotted)[1]
+    """Return whether a name is a module; one of a framework need not be imported."""
+    if dotted in sys.modules or dotted in STANDARD or _origin(dotted)[1]:
+        return True
+    try:
+        return dotted.split(".")[0] in FRAMEWORKS and importlib.util.find_spec(dotted) is not None
+    except (ImportError, AttributeError, ValueError):  # of a name inside what is no package
+        return False
 
 
 @functools.cache
