@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import locale
+
 import itk
 import numpy as np
 import pytest
@@ -131,6 +133,15 @@ def test_what_lies_within_one_percent_is_even(tmp_path):
     assert read_scan(tmp_path)[0].shape == SHAPE
 
 
+@pytest.fixture
+def own_locale():
+    """GDCM's writer sets the process's locale to "C", in which Python's default encoding is ASCII."""
+    before = locale.setlocale(locale.LC_ALL)
+    yield
+    locale.setlocale(locale.LC_ALL, before)
+
+
+@pytest.mark.usefixtures("own_locale")
 def test_lossless_compression_is_read(tmp_path):
     values = ball()[..., :1].astype(np.int16)
     for k in range(2):

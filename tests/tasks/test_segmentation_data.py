@@ -188,7 +188,7 @@ def test_an_entry_is_checked_and_completed(folder):
         check_entry("here", {"image": "gone.nii"}, folder, ("image",))
     gone = check_entry("here", {"image": "gone.nii"}, folder, ("image",), check_files=False)
     assert gone == {"image": str(folder / "gone.nii"), "case": "gone"}
-    with pytest.raises(ValueError, match=r"^here: image is \['a.nii'\], expected the path of a scan"):
+    with pytest.raises(ValueError, match=r"^here: image is \['a.nii'\], expected a path"):
         check_entry("here", {"image": ["a.nii"]}, folder, ("image",))
     with pytest.raises(ValueError, match=r"^here .*'label'"):
         check_entry("here", {"image": "images/case_0.nii.gz"}, folder, ("image", "label"))

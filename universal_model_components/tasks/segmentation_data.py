@@ -84,8 +84,6 @@ def check_entry(where: str, entry: Any, root: Path, keys: Sequence[str], check_f
         ValueError: as `read_cases`, for a single entry; one line.
     """
     check_keys(where, entry, keys)
-    if not isinstance(entry["image"], str):
-        raise ValueError(f"{where}: image is {entry['image']!r}, expected the path of a scan")
     case = {**entry, "case": str(entry.get("case", stem(entry["image"])))}
     files = [key for key in ("image", "label") if isinstance(entry.get(key), str)]
     for key in files:
