@@ -5,7 +5,7 @@
 #   make test-zoo             the Model Zoo's checks of every bundle, its linters too
 #   make test-label, test-deploy, test-fl           the bundles in the real MONAI Label, MONAI Deploy and NVFLARE, each in an
 #                             environment of its own below .environments (gigabytes); what cannot be installed is skipped by name
-#   make bundles              render the task bundles from scripts/bundle_parts/, and every bundle's model card
+#   make bundles              render the task bundles from scripts/bundle_parts/
 #   make package BASE_URL=…   dist/: wheel, zipped bundles, weights, hashes, index page; for any web server
 PYTHON ?= python3
 VENV := .venv
@@ -36,8 +36,7 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 bundles: $(READY)
-	$(BIN)/python scripts/render_bundles.py
-	$(BIN)/python scripts/model_card.py
+	$(BIN)/python scripts/render_bundles.py && $(BIN)/python scripts/model_card.py
 
 package: bundles
 	$(if $(BASE_URL),,$(error give the address where dist/ will be served: make package BASE_URL=https://host/path))
