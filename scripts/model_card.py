@@ -35,6 +35,7 @@ PIPELINES = {"segmentation": "image-segmentation", "classification": "image-clas
 FEATURES = "image-feature-extraction"  # what the hub calls the use of a pre-training's weights
 ELSEWHERE = ("data", "scans", "metrics", "code", "sha256", "license", "recipe", "continued_from")  # own sections
 OF_A_MACHINE = ("weights", "versions", "seconds", "pictures")  # in evaluation.json: not of the model
+BASELINES = ("corrupted_mse", "training_mean_mse")  # errors of no model, to compare a restoration with
 LEVEL = 0.95
 NOT_FOR = (
     "Diagnosis, treatment, triage or any other clinical use: it is not a medical device.",
@@ -134,7 +135,7 @@ def header(
         pipeline_tag=PIPELINES.get(kind, FEATURES),
         tags=["monai", "medical", "3d", *modality.lower().replace(",", " ").split()],
         datasets=[entry["source"] for entry in stated.get("scans", [])] or list(stated.get("data", {})) or None,
-        metrics=list(dict.fromkeys(row["measure"] for row in measures)) or None,
+        metrics=list(dict.fromkeys(row["measure"] for row in measures if row["measure"] not in BASELINES)) or None,
     )
     return f"---\n{data.to_yaml()}\n---\n"
 
@@ -154,10 +155,12 @@ def read_measures(folder: Path) -> Iterator[dict[str, Any]]:
         return
     with (folder / "evaluation.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
-    names = ("restored_mse", "psnr") if "restoration" in summary else ("iou", "dice", "hd95_mm")
+    names = ("restored_mse", *BASELINES, "psnr") if "restoration" in summary else ("iou", "dice", "hd95_mm")
     for kind in dict.fromkeys(row.get("kind", "") for row in rows):
         for name in names:
-            values = [float(row[name]) for row in rows if row.get("kind", "") == kind and row[name]]
+            values = [float(row[name]) for row in rows if row.get("kind", "") == kind and row.get(name)]
+            if name in BASELINES and not values:
+                continue
             of = f"{split}, corruption: {kind}" if kind else split
             yield {"measure": name, "of": of, **mean_and_interval(values), "over": f"{len(values)} cases"}
 

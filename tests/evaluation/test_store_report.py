@@ -89,6 +89,6 @@ def test_a_store_without_histograms_still_has_a_page(missing, tmp_path):
 
 
 def test_an_unfinished_store_has_no_page(tmp_path):
-    open_store(tmp_path, {})
+    open_store(tmp_path, Recipe().to_dict())
     with pytest.raises(ValueError, match=r"preparation of .* has not ended: run prepare\.json again"):
         write_store_report(tmp_path)

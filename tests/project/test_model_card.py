@@ -76,7 +76,7 @@ def test_a_card_without_weights_says_what_is_missing(name, bundles, tmp_path):
 
 def test_a_card_states_data_recipe_ancestor_and_metrics(models, bundles, tmp_path):
     rows = [
-        {"case": case, "kind": kind, "restored_mse": error, "psnr": 20}
+        {"case": case, "kind": kind, "restored_mse": error, "corrupted_mse": 0.5, "psnr": 20}
         for kind in ("inner", "overall")
         for case, error in (("a", 0.01), ("b", 0.02), ("c", 0.03))
     ]
@@ -91,6 +91,7 @@ def test_a_card_states_data_recipe_ancestor_and_metrics(models, bundles, tmp_pat
         "| beta | `10.0` |",
         "| features | `[4, 8, 16, 32]` |",
         "| restored_mse | test, corruption: inner | 0.02 | -0.004841 to 0.04484 | 3 cases |",
+        "| corrupted_mse | test, corruption: inner | 0.5 | 0.5 to 0.5 | 3 cases |",
         "| psnr | test, corruption: overall | 20 | 20 to 20 | 3 cases |",
         "| val_restoration | 0.0234 |",
     ):

@@ -61,6 +61,8 @@ def test_a_repositorys_weights_are_checked_and_loaded(name, model, hub):
     assert load_pretrained(network, name, new_heads=())["decoder"].share == 1.0
     made = universal_model_components.encoder(weights=name)
     assert torch.equal(made.levels[1].conv2.weight, model[1]["encoder.levels.1.conv2.weight"])
+    whole = universal_model_components.UniversalModel.from_pretrained(name).state_dict()
+    assert all(torch.equal(tensor, model[1][key]) for key, tensor in whole.items())
 
 
 def test_a_repository_that_was_downloaded_is_found_without_a_connection(hub, monkeypatch):

@@ -105,7 +105,7 @@ class FeatureExtractor:
                 sample = decollate_batch(batch)[0]
                 numbers = sample["rows"].tolist()
                 found |= self._of_sample(sample["image"], {number: rows[number] for number in numbers}, problems)
-        return found, loader.problems + problems
+        return found, [problem.reason for problem in loader.problems] + problems
 
     def _of_sample(self, volume: Any, rows: Mapping[int, ScanRow], problems: list[str]) -> dict[int, np.ndarray]:
         """Return the features of the rows that one scan has."""
