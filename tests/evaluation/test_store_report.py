@@ -10,6 +10,7 @@ from scan_files import SMALL, body, make_dataset, write_list, write_scan
 
 from universal_model_components.cubes.case_file import read_attributes
 from universal_model_components.cubes.preparation import prepare_cubes
+from universal_model_components.cubes.recipe import Recipe
 from universal_model_components.cubes.store import open_store
 from universal_model_components.evaluation.store_report import write_store_report
 from universal_model_components.imaging.hdf5 import case_file

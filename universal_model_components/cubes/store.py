@@ -74,7 +74,7 @@ def case_records(cube_store: str | Path, split: str, modalities: Sequence[str]) 
     index = read_index(cube_store)
     splits = index.get("splits")
     if splits is None:
-        raise ValueError(f"cube_store: preparation of {cube_store} has not ended: run prepare.json again to resume")
+        raise ValueError(f"cube_store: preparation of {cube_store} has not ended: run prepare.json again, it resumes")
     known = sorted({case["modality"] for cases in splits.values() for case in cases})
     unknown = [name for name in modalities if name not in known]
     if unknown:
