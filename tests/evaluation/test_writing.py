@@ -32,5 +32,5 @@ def test_cases_that_cannot_be_used_are_taken_from_the_source():
     assert unusable_of(SimpleNamespace(problems=[gone]), 1, "test") == [gone]
     with pytest.raises(ValueError, match=r"^1 of 1 cases cannot be used: a\.nii: no such file"):
         unusable_of(SimpleNamespace(problems=[gone]), 0, "test")
-    with pytest.raises(ValueError, match="^no case in 'test'"):
+    with pytest.raises(ValueError, match=r"^no case in 'test'"):
         unusable_of(None, 0, "test")
