@@ -36,7 +36,7 @@ _PUBLIC = {
     "imaging.components": "LargestComponentd",
     "imaging.reading": "ScanReader",
     "imaging.transforms": "NormalizeScand ReadScand ToOriginalSpaced",
-    "imaging.writers": "AtomicNibabelWriter name_by_scan",
+    "imaging.writers": "AtomicNibabelWriter",
     "inference.classification": "CandidateInferer CandidateVoxelsd CenterPatchd",
     "inference.features": "PooledFeatures SaveFeaturesd",
     "inference.inputs": "list_candidates list_scans",

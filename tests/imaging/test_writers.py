@@ -8,7 +8,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import SaveImage
 
-from universal_model_components.imaging.writers import AtomicNibabelWriter, name_by_scan
+from universal_model_components.imaging.writers import AtomicNibabelWriter
 
 
 def save(folder, image):
@@ -18,7 +18,6 @@ def save(folder, image):
         separate_folder=False,
         print_log=False,
         writer=AtomicNibabelWriter,
-        output_name_formatter=name_by_scan,
     )
     return saver(image)
 

@@ -10,11 +10,9 @@ from typing import Any
 
 import numpy as np
 from monai.data import NibabelWriter
-from monai.data.folder_layout import default_name_formatter
 
 from ..utils.files import write_atomically
 from .geometry import FORM_TOLERANCE, corner_distance
-from .scan_files import stem
 
 
 class AtomicNibabelWriter(NibabelWriter):
@@ -41,18 +39,6 @@ class AtomicNibabelWriter(NibabelWriter):
         if corner_distance(image.get_qform(), self.affine, image.shape[:3]) > FORM_TOLERANCE:
             image.set_qform(self.affine, code=0)  # it cannot be sheared: a viewer that prefers it would move the mask
         write_atomically(Path(filename), lambda path: _write_compressed(image, path))
-
-
-def name_by_scan(meta: Mapping[str, Any] | None, saver: Any) -> dict[str, Any]:
-    """MONAI's names of saved images (`SaveImage.output_name_formatter`), for any suffix: `X.NII.GZ` → `X_seg.nii.gz`.
-
-    Args:
-        meta: of the image that is saved.
-        saver: the `SaveImage`.
-    """
-    named = default_name_formatter(dict(meta or {}), saver)
-    name = stem(named["subject"])
-    return {**named, "subject": name + named["subject"][len(name) :].lower()}
 
 
 def _write_compressed(image: Any, path: Path) -> None:

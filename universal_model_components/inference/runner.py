@@ -47,7 +47,7 @@ class ScanLoader:
             for batch in self._survive(loader, bar):
                 bar.update()
                 if isinstance(batch, Unusable):
-                    tqdm.write(f"skipped: {batch.reason}")
+                    tqdm.write(batch.reason)
                     self.problems.append(batch)
                 else:
                     yield batch
