@@ -80,7 +80,7 @@ def test_weights_are_named_by_their_content(tmp_path):
     def named(file):
         return run_identity({"pretrained_weights": str(file)}, {}, tmp_path / "models")["pretrained_weights"]
 
-    for name in ("a", "b"):
+    for name in ("a", "b", "models/model"):
         state = network().state_dict()
         write_weights(tmp_path / f"{name}.pt", state, complete(None, state))
     shutil.copy(tmp_path / "a.pt", tmp_path / "moved.pt")

@@ -54,9 +54,10 @@ def run_identity(settings: Mapping[str, Any], objects: Mapping[str, Any], ckpt_d
 
 
 def _content(weights: Any, ckpt_dir: Path) -> str:
-    if isinstance(weights, (str, Path)) and Path(weights).resolve().parent == ckpt_dir.resolve():
-        return f"{Path(weights).name} of ckpt_dir"
-    return f"tensors of sha256 {tensors_sha256(trusted_weights(weights)[0].state)[:16]}"
+    found, _ = trusted_weights(weights)
+    if Path(found.name).resolve().parent == ckpt_dir.resolve():
+        return f"{Path(found.name).name} of ckpt_dir"
+    return f"tensors of sha256 {tensors_sha256(found.state)[:16]}"
 
 
 def describe(thing: Any) -> dict[str, Any]:
