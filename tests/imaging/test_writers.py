@@ -9,6 +9,7 @@ from monai.data import MetaTensor
 from monai.transforms import SaveImage
 
 from universal_model_components.imaging.writers import AtomicNibabelWriter
+from universal_model_components.inference.naming import ResultName
 
 
 def save(folder, image):
@@ -18,6 +19,7 @@ def save(folder, image):
         separate_folder=False,
         print_log=False,
         writer=AtomicNibabelWriter,
+        output_name_formatter=ResultName("."),
     )
     return saver(image)
 

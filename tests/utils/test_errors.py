@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from itertools import pairwise
 
@@ -121,6 +122,7 @@ def hook(monkeypatch):
     """The hook of a command, with what it leaves to the one before."""
     left = []
     monkeypatch.setattr(sys, "excepthook", lambda *given: left.append(given[1]))
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # put back at the end
     show_user_errors("evaluate")
     show_user_errors("train")  # takes the place of the first
     return (lambda error: sys.excepthook(type(error), error, error.__traceback__)), left
@@ -135,6 +137,20 @@ def test_the_hook_prints_one_line_and_logs_the_traceback(hook, capsys, caplog):
     assert left == []
     assert [record.levelname for record in caplog.records] == ["DEBUG"] * 2
     assert "RuntimeError: Failed" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_the_error_of_a_thread_is_one_line_too(hook, capsys):
+    def fail(error):
+        raise error
+
+    for error in (OSError(28, "No space left on device", "events"), TypeError("a bug")):
+        thread = threading.Thread(target=fail, args=(error,))
+        thread.start()
+        thread.join()
+    first, *others = capsys.readouterr().err.splitlines()
+    assert first == "train: events: No space left on device"
+    assert (others[0][:19], others[-1]) == ("Exception in thread", "TypeError: a bug")
 
 
 def test_the_hook_leaves_bugs_and_interactive_sessions_alone(hook, capsys, monkeypatch):

@@ -56,5 +56,6 @@ def _is_case(case: Any) -> bool:
     if not isinstance(case, Mapping) or not all(isinstance(case.get(key), str) for key in ("case", "modality")):
         return False
     counts = case.get("counts")
-    whole = isinstance(counts, list) and all(type(count) is int and count >= 0 for count in counts)
-    return whole and len(counts) == len(SCALES) and sum(counts) > 0
+    if not isinstance(counts, list) or not all(type(count) is int and count >= 0 for count in counts):
+        return False
+    return len(counts) == len(SCALES) and sum(counts) > 0

@@ -11,6 +11,7 @@ import builtins
 import logging
 import re
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -77,6 +78,16 @@ def show_user_errors(command: str) -> None:
     """
     previous = sys.excepthook.previous if isinstance(sys.excepthook, _Hook) else sys.excepthook
     sys.excepthook = _Hook(command, previous)
+    threading.excepthook = _show_in_thread
+
+
+def _show_in_thread(raised: threading.ExceptHookArgs) -> None:
+    """Show a thread's user error as one line, such as that of TensorBoard's writer on a full disk."""
+    error = raised.exc_value
+    if isinstance(error, Exception) and user_error(error) is not None:
+        sys.excepthook(raised.exc_type, error, raised.exc_traceback)
+    else:
+        threading.__excepthook__(raised)
 
 
 def _close_progress_bars() -> None:
