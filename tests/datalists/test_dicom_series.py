@@ -13,10 +13,12 @@ from scan_files import body
 
 from universal_model_components.cubes.preparation import prepare_cubes
 from universal_model_components.datalists.folder import find_cases
+from universal_model_components.datalists.inspection import inspect_files
 from universal_model_components.datalists.own_scans import folder
 from universal_model_components.imaging.reading import read_grid
 from universal_model_components.imaging.transforms import ReadScand
 from universal_model_components.inference.inputs import list_candidates, list_scans
+from universal_model_components.tasks.scan_cache import ScanCache
 from universal_model_components.tasks.segmentation_data import read_cases
 
 PATIENTS = ("ANNA", "BERTA", "CLARA", "ANNA")
@@ -105,6 +107,15 @@ def test_a_label_off_the_grid_of_its_series_is_refused(tmp_path):
     (tmp_path / "list.json").write_text(json.dumps({"training": [{"image": "image", "label": "label.nii"}]}))
     with pytest.raises(ValueError, match=r"label.nii: its corners lie up to 14 mm from those of .*image"):
         read_cases(tmp_path / "list.json", tmp_path, "training")
+
+
+def test_a_folder_that_is_no_series_is_named_by_whatever_reads_it(tmp_path):
+    (tmp_path / "empty").mkdir()
+    file = str(tmp_path / "empty")
+    (found,) = inspect_files([{"file": file, "kind": "image"}], tmp_path / "cache", num_workers=0).values()
+    assert found["problem"].startswith(f"{file}: no DICOM series in this folder")
+    with pytest.raises(ValueError, match="no DICOM series in this folder"):
+        ScanCache(str(tmp_path / "scans")).prepare([{"image": file, "case": "a"}])
 
 
 def test_inference_lists_series_and_finds_candidates_by_uid(tmp_path):

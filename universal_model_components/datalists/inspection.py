@@ -115,7 +115,7 @@ def _stamp(job: Mapping[str, str]) -> str:
     """Return what identifies a file as the one that was read before."""
     try:
         states = [(os.path.realpath(part), part.stat()) for part in parts_of(job["file"])]
-    except OSError:
+    except (OSError, ScanError):
         return ""
     return json.dumps([VERSION, job["kind"], *([path, state.st_size, state.st_mtime_ns] for path, state in states)])
 

@@ -9,6 +9,7 @@ interpolates what is missing. Only CT, MR and PET images are scans; localizers, 
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -177,7 +178,7 @@ def _even_step(path: str | Path, ordered: Sequence[Slice], normal: np.ndarray) -
 def _name_tilt(path: str | Path, affine: np.ndarray) -> None:
     """Print a line about slices whose axis is not their normal: shapes are sheared, though all voxels are in place."""
     row, column, step = affine[:3, :3].T / np.linalg.norm(affine[:3, :3], axis=0)[:, None]
-    sine = np.linalg.norm(np.cross(step, np.cross(row, column)))
+    sine = float(np.linalg.norm(np.cross(step, np.cross(row, column))))
     if sine > TILT:
-        angle = np.degrees(np.arcsin(min(sine, 1.0)))
+        angle = math.degrees(math.asin(min(sine, 1.0)))
         logger.warning("%s: tilted gantry: slices are shifted by %.1f degrees; read on these sheared axes", path, angle)

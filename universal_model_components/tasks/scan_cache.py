@@ -137,8 +137,11 @@ def middle(shape: Sequence[int]) -> list[int]:
 
 
 def _identity(file: str, settings: Mapping[str, Any]) -> str:
-    """Identify what a cached scan was made from: its files (some formats and DICOM have several), and the settings."""
-    parts = parts_of(file) if Path(file).exists() else []
+    """Identify what a cached scan was made from: its files (MetaImage and DICOM have several), and the settings."""
+    try:
+        parts = parts_of(file)
+    except (OSError, ScanError):  # reading it will say what is wrong
+        parts = []
     return json.dumps([settings, [[part.name, part.stat().st_size, part.stat().st_mtime_ns] for part in parts]])
 
 
