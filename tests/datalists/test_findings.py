@@ -17,3 +17,10 @@ def test_counts_that_differ_from_what_is_expected_are_differences(capsys):
     assert lines[1].split() == ["patients", "7", "7"]
     assert lines[3].split() == ["others", "3", "-"]
     assert lines[4:] == ["note: drawn by hash", "differs: scans: 5, 9 expected"]
+
+
+def test_a_note_of_many_files_is_one_line():
+    findings = Findings()
+    findings.note_files([{"file": f"{n}.nii", "notes": [f"{n}.nii: sheared"]} for n in range(3)])
+    findings.note_files([{"file": "a.nii", "problem": "a.nii: unreadable"}, {"file": "b.nii", "notes": ["b.nii: odd"]}])
+    assert findings.notes == ["0.nii: sheared (and 2 more files)", "b.nii: odd"]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +29,14 @@ class Findings:
         self.counts.append({"what": what, "found": found, "expected": expected})
         if expected is not None and found != expected:
             self.differences.append(f"{what}: {found}, {expected} expected")
+
+    def note_files(self, found: Iterable[Mapping[str, Any]]) -> None:
+        """Add the notes of files as `inspection.inspect_file` found them; the same one of many files is one line."""
+        alike: dict[str, list[str]] = {}
+        for file in found:
+            for note in file.get("notes", ()):
+                alike.setdefault(note.removeprefix(file["file"]), []).append(note)
+        self.notes += [lines[0] + f" (and {len(lines) - 1} more files)" * (len(lines) > 1) for lines in alike.values()]
 
     def to_dict(self) -> dict[str, list]:
         """Return what a datalist stores."""

@@ -98,13 +98,13 @@ def _inspect_cases(
         if problem:
             findings.problems.append(problem)
             continue
-        findings.notes += [*image["notes"], *(mask["notes"] if mask else ())]
         case = {**case, "sha256": image["sha256"], "fingerprint": image["fingerprint"]}
         if mask:
             case["label_sha256"] = mask["sha256"]
             values |= {value for value, _ in mask["labels"]}
             _check_mask(mask, masks, findings)
         good.append({**case, "grid": (image["shape"], image["affine"])})
+    findings.note_files(found.values())
     if values:
         findings.notes.append(f"label values found: {sorted(values)}")
     return good
