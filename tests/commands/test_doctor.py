@@ -97,7 +97,7 @@ def test_every_bundle_is_complete_and_misses_its_data(bundles, task, tmp_path):
             {"patch_size": [16, 16, 12]},
             "patch_size: [16, 16, 12] is not three whole numbers of voxels, each divisible by 8",
         ),
-        ({"features": [5, 8]}, "network_def: features must be two or more even positive channel numbers"),
+        ({"features": [5, 8]}, "features: [5, 8] are not two or more even numbers of channels"),
         ({"val_interval": 500}, "val_interval: 500 is more than the 100 epochs"),
         ({"device": "cuda:7"}, "device: cuda:7, but PyTorch sees"),
         ({"device": "abacus"}, "device: 'abacus' is not a device"),
