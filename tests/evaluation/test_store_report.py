@@ -10,6 +10,7 @@ from scan_files import SMALL, body, make_dataset, write_list, write_scan
 
 from universal_model_components.cubes.case_file import read_attributes
 from universal_model_components.cubes.preparation import prepare_cubes
+from universal_model_components.cubes.recipe import Recipe
 from universal_model_components.cubes.store import open_store
 from universal_model_components.evaluation.store_report import write_store_report
 from universal_model_components.imaging.hdf5 import case_file
@@ -89,6 +90,6 @@ def test_a_store_without_histograms_still_has_a_page(missing, tmp_path):
 
 
 def test_an_unfinished_store_has_no_page(tmp_path):
-    open_store(tmp_path, {})
+    open_store(tmp_path, Recipe().to_dict())
     with pytest.raises(ValueError, match=r"preparation of .* has not ended: run prepare\.json again"):
         write_store_report(tmp_path)
