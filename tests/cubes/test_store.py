@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import resource
 import shutil
 from pathlib import Path
@@ -16,7 +17,13 @@ import torch
 from torch.utils.data import DataLoader
 
 from universal_model_components.cubes import store
-from universal_model_components.cubes.case_file import ForeignCaseError, encode_case, open_case, read_attributes
+from universal_model_components.cubes.case_file import (
+    ForeignCaseError,
+    damage_named,
+    encode_case,
+    open_case,
+    read_attributes,
+)
 from universal_model_components.cubes.cropping import Cubes
 from universal_model_components.cubes.index import read_index
 from universal_model_components.cubes.recipe import Recipe, recipe_id
@@ -210,6 +217,25 @@ def test_an_index_that_disagrees_with_its_cases_is_one_line(cubes):
     shutil.copy(case_file(cubes, "ct/b.nii"), record["file"])
     with pytest.raises(ForeignCaseError, match=r"cubes of case 'ct/b.nii', store.json says 'ct/a.nii': run prepare"):
         open_case(record)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "line"),
+    [
+        (FileNotFoundError("no"), FileNotFoundError, "a.h5: cubes of 'ct/a' are missing: run prepare.json again"),
+        (OSError(24, "no"), OSError, "a.h5: too many open files: raise the limit (ulimit -n), or lower num_workers"),
+        (
+            RuntimeError("bad\nheap"),
+            OSError,
+            "a.h5: unreadable or truncated (bad): delete it and run prepare.json again",
+        ),
+        (KeyError(), OSError, "a.h5: unreadable or truncated (KeyError): delete it and run prepare.json again"),
+        (ForeignCaseError("a.h5: another"), ForeignCaseError, "a.h5: another"),
+    ],
+)
+def test_whatever_h5py_raises_is_one_line(error, kind, line):
+    with pytest.raises(kind, match=f"^{re.escape(line)}$"), damage_named({"file": "a.h5", "case": "ct/a"}):
+        raise error
 
 
 def test_changed_bytes_are_never_read_as_cubes(cubes):

@@ -31,7 +31,7 @@ from .recipe import RECIPE_VERSION, SCALES, Recipe, recipe_id
 FLAT_SHARE = 0.95  # as `Recipe.air_share` of a crop
 
 
-class FlatScanError(ScanError):
+class _FlatScanError(ScanError):
     """A scan that has no structure within its window."""
 
 
@@ -71,7 +71,7 @@ def prepare_case(
         content = encode_case(cubes, origin)
     except OSError:
         raise
-    except FlatScanError as error:
+    except _FlatScanError as error:
         return {**skipped(case, str(error)), "status": "flat"}
     except Exception as error:  # no single scan may stop the others
         return skipped(case, problem_of(case["file"], error))
@@ -114,7 +114,7 @@ def _check_flat(case: Mapping[str, Any], recipe: Recipe, histogram: np.ndarray |
     """Reject a scan most of whose voxels fell into one bin of the histogram after normalization.
 
     Raises:
-        FlatScanError: naming the share and both keys.
+        _FlatScanError: naming the share and both keys.
     """
     if histogram is None:  # of an earlier version
         return
@@ -122,7 +122,7 @@ def _check_flat(case: Mapping[str, Any], recipe: Recipe, histogram: np.ndarray |
     if share > limit:
         window = recipe.intensity_range[case["modality"]]
         found = f"{share:.1%} of the voxels have one intensity after clipping to {window}"
-        raise FlatScanError(f"{case['file']}: {found}: left out, see flat_share ({limit:g}) and intensity_range")
+        raise _FlatScanError(f"{case['file']}: {found}: left out, see flat_share ({limit:g}) and intensity_range")
 
 
 def cut_case(case: Mapping[str, Any], recipe: Recipe) -> tuple[Scan, Cubes, Tensor, dict[str, Any]]:

@@ -93,8 +93,7 @@ def prepare_cubes(
             return print_plan(cases, made, min(number, len(cases)), problems)
         with _alone(cube_store):
             open_store(cube_store, made.to_dict())
-            work = _work(cases, made, cube_store, flat_share, number, scheduler)
-            results = _run(work, len(cases), problems)
+            results = _run(_work(cases, made, cube_store, flat_share, number, scheduler), len(cases), problems)
             index = finish(cube_store, sources, results, problems, validation_fraction, made.seed)
             page = report(cube_store) if report else None
     _report(index, results, cube_store, made)
