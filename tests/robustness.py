@@ -81,7 +81,11 @@ SCANS = [
     ("RGB voxels", bad.rgb, "one number each|scalar"),
     ("four-dimensional", bad.nifti(np.zeros((8, 8, 8, 3), np.float32)), "one 3D volume"),
     ("a header without its raw file", bad.text(bad.META.format("MET_SHORT", "gone.raw"), "bad.mhd"), UNREADABLE),
-    ("an unknown element type", bad.text(bad.META.format("MET_ODD", "LOCAL") + "0" * 9000, "bad.mha"), UNREADABLE),
+    (
+        "an unknown element type",
+        bad.text(bad.META.format("MET_ODD", "LOCAL") + "0" * 9000, "bad.mha"),
+        f"{UNREADABLE}|of type",
+    ),
     ("MetaImage without voxels", bad.text(bad.META.format("MET_SHORT", "LOCAL"), "bad.mha"), UNREADABLE),
     ("NRRD without voxels", bad.text(bad.NRRD.format("short", 3, "16 16 16", ""), "bad.nrrd"), UNREADABLE),
     ("NRRD that is text", bad.text("NRRD0004\nno header\n", "bad.nrrd"), UNREADABLE),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from universal_model_components.method.models import SegmentationModel
 from universal_model_components.tasks.checks import check_cases, check_datalist
 from universal_model_components.tasks.classification_checks import check_candidates
 from universal_model_components.tasks.empty_masks import with_foreground
-from universal_model_components.tasks.findings import FINE
+from universal_model_components.tasks.findings import ERROR, FINE, Finding
 from universal_model_components.tasks.scan_cache import ScanCache
 from universal_model_components.tasks.segmentation_data import CaseDataset, read_cases
 from universal_model_components.utils.errors import USER_ERRORS, user_error
@@ -51,6 +51,12 @@ def line_of(call: Callable[[], Any]) -> str | None:
     except (RuntimeError, *USER_ERRORS) as error:
         return user_error(error)
     return None
+
+
+def first(findings: Iterable[Finding]) -> str | None:
+    """Return the first error among the findings of `doctor`, or else its first warning."""
+    found = [finding for finding in findings if finding.level != FINE]
+    return min(found, key=lambda finding: finding.level != ERROR).message if found else None
 
 
 @functools.cache
@@ -102,7 +108,7 @@ def evaluate(key: str) -> Way:
 def doctor(key: str) -> Way:
     def way(file: Path, folder: Path) -> str | None:
         findings = check_datalist(datalist_of(case_of(file, folder, key), folder), folder, voxels=True)
-        return next((finding.message for finding in findings if finding.level != FINE), None)
+        return first(findings)
 
     return way
 
@@ -142,7 +148,7 @@ def _store(split: str) -> Way:
 
 
 def _doctor_store(store: Path, folder: Path) -> str | None:
-    return next((found.message for found in check_store(store, ["ct"]) if found.level != FINE), None)
+    return first(check_store(store, ["ct"]))
 
 
 def _list(split: str, **options: Any) -> Way:
@@ -162,7 +168,7 @@ def _candidates(file: Path, folder: Path) -> str | None:
 
 def _doctor_candidates(file: Path, folder: Path) -> str | None:
     write_scan(folder / "series.nii.gz", body(SHAPE))
-    return next((found.message for found in check_candidates(file, folder) if found.level != FINE), None)
+    return first(check_candidates(file, folder))
 
 
 def _network() -> SegmentationModel:
@@ -193,9 +199,7 @@ WAYS: dict[str, dict[str, Way]] = {
         ),
         "evaluate": _list("test", check_files=False),
         "inference": lambda file, folder: line_of(lambda: list_scans(folder, file, "test")),
-        "doctor": lambda file, folder: next(
-            (found.message for found in check_datalist(file, folder) if found.level != FINE), None
-        ),
+        "doctor": lambda file, folder: first(check_datalist(file, folder)),
         "datalist check": lambda file, folder: line_of(lambda: read_members(file, folder)),
     },
     "candidates": {"inference": _candidates, "doctor": _doctor_candidates},
