@@ -51,8 +51,6 @@ class Bad:
 
 
 UNREADABLE = "unreadable|no readable header"
-# MONAI's own reader, which the task configs name, accepts what `read_scan` refuses
-HOUSE_READER = [name for name in WAYS["scan"] if name not in ("evaluate (segmentation)", "inference")]
 nan_rows = [(280 + 16 * row, "<4f", [np.nan] * 4) for row in range(3)]
 zero_rows = [(280 + 16 * row, "<4f", [0.0] * 4) for row in range(3)]
 spotted = body(bad.SHAPE).astype(np.float32)
@@ -91,8 +89,8 @@ SCANS = [
     ("NRRD that is text", bad.text("NRRD0004\nno header\n", "bad.nrrd"), UNREADABLE),
 ]
 OTHERS = [
-    ("one slice", bad.nifti(body((16, 16, 2))[..., :1]), r"3D volume|2D image|expected \(16, 16, 1\)", HOUSE_READER),
-    ("NaN in the affine", bad.header((254, "<h", [1]), *nan_rows), "affine|orientation|readable|corners", HOUSE_READER),
+    ("one slice", bad.nifti(body((16, 16, 2))[..., :1]), r"3D volume|2D image|expected \(16, 16, 1\)"),
+    ("NaN in the affine", bad.header((254, "<h", [1]), *nan_rows), "affine|orientation|readable|corners"),
     ("constant", bad.nifti(np.zeros(bad.SHAPE, np.int16)), "constant", None),
     ("NaN in a voxel", bad.nifti(spotted), "NaN", None),
 ]
@@ -263,7 +261,7 @@ def _setting(key: str, value: Any) -> Bad:
 
 TABLE = [
     *(Bad("scan", kind, make, says) for kind, make, says in SCANS),
-    *(Bad("scan", kind, make, says, commands) for kind, make, says, commands in OTHERS),
+    *(Bad("scan", *row) for row in OTHERS),
     *(Bad("mask", kind, make, says, ON_GRID if who == "grid" else who) for kind, make, says, who in MASKS),
     *(Bad("datalist", kind, make, says, commands) for kind, make, says, commands in LISTS),
     *(Bad("candidates", kind, make, says, commands) for kind, make, says, commands in CANDIDATES),

@@ -54,8 +54,11 @@ def run_identity(settings: Mapping[str, Any], objects: Mapping[str, Any], ckpt_d
 
 
 def _content(weights: Any, ckpt_dir: Path) -> str:
+    folder = ckpt_dir.resolve()
+    if Path(str(weights)).resolve().parent == folder:  # not read: an evaluation names them before there are any
+        return f"{Path(str(weights)).name} of ckpt_dir"
     found, _ = trusted_weights(weights)
-    if Path(found.name).resolve().parent == ckpt_dir.resolve():
+    if Path(found.name).resolve().parent == folder:  # of a folder that was given
         return f"{Path(found.name).name} of ckpt_dir"
     return f"tensors of sha256 {tensors_sha256(found.state)[:16]}"
 
