@@ -83,7 +83,7 @@ _PUBLIC = {
     "weights.continuation": "continue_pretraining",
     "weights.loading": "load_pretrained load_weights",
     "weights.provenance": "pretraining_provenance task_provenance",
-    "weights.recipe": "image_recipe",
+    "weights.recipe": "image_recipe trained_with",
 }
 _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names.split()}
 __all__ = sorted(_MODULE_OF)

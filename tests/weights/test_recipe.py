@@ -8,7 +8,7 @@ import torch
 
 from universal_model_components.method.unet import UNet
 from universal_model_components.weights.provenance import complete, write_weights
-from universal_model_components.weights.recipe import image_recipe
+from universal_model_components.weights.recipe import image_recipe, trained_with
 
 OWN = {"spacing": [1.0, 1.0, 1.0], "intensity_range": [0, 4000], "patch_size": [64, 64, 32]}
 STATED = {"spacing": [2.0, 2.0, 2.0], "intensity_range": {"ct": [-1000, 1000], "mri": [0, 3000]}}
@@ -65,3 +65,12 @@ def test_weights_that_cannot_be_followed_are_named(write, tmp_path):
         image_recipe(True, "null", "mri", **OWN)
     with pytest.raises(ValueError, match=r"^follow_pretraining: 'maybe' is not a boolean"):
         image_recipe("maybe", None, "mri", **OWN)
+
+
+def test_settings_of_inference_are_those_of_the_weights(tmp_path):
+    defaults = {"features": [64, 128], "patch_size": [64, 64, 32]}
+    assert trained_with(None, **defaults) == defaults
+    assert trained_with(tmp_path / "model.pt", **defaults) == defaults
+    state = {"w": torch.zeros(1)}
+    write_weights(tmp_path / "model.pt", state, complete({"features": [16, 32], "seed": 3}, state))
+    assert trained_with(tmp_path / "model.pt", **defaults) == {"features": [16, 32], "patch_size": [64, 64, 32]}

@@ -10,8 +10,23 @@ from typing import Any
 
 from ..utils.settings import to_bool, to_optional
 from .loading import trusted_weights
+from .provenance import read_provenance
 
 logger = logging.getLogger(__name__)
+
+
+def trained_with(weights: str | Path | None, **defaults: Any) -> dict[str, Any]:
+    """Return settings as the provenance beside some weights states them, the others as given.
+
+    Args:
+        weights: file of the weights; it need not exist, and is not read itself.
+        defaults: by key: what holds where there is no provenance, or it does not state the key.
+
+    Raises:
+        ValueError: when the provenance is not JSON.
+    """
+    provenance = {} if weights is None else read_provenance(weights, {}) or {}
+    return {key: provenance.get(key, value) for key, value in defaults.items()}
 
 
 def image_recipe(
