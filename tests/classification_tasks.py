@@ -17,9 +17,6 @@ SMALL = {
 }
 
 
-SHARED = {LNC: dict(SMALL[LNC]), ADC: dict(SMALL[ADC])}  # what training and inference both know
-
-
 def write_adni(folder):
     """Heads with and without a large lesion, which stands for the disease, under ADNI's kind of name."""
     entries = []

@@ -7,22 +7,10 @@ import re
 
 import pytest
 import torch
-from classification_tasks import ADC, LNC, write_adni
-from luna import write_datalist, write_luna16
-from task_bundles import SEGMENTATION, TASKS, run, workflow, write_segmentation_data
+from classification_tasks import LNC
+from task_bundles import SEGMENTATION, SMALL, TASKS, run, workflow
 
-CUBES = {
-    "patch_size": [16, 16, 8],
-    "spacing": [8.0, 8.0, 8.0],
-    "batch_size": 3,
-    "cubes_per_case": 2,
-    "image_interval": 0,
-}
-SMALL = {
-    **dict.fromkeys(SEGMENTATION, CUBES),
-    LNC: {"patch_size": [16, 16, 16], "batch_size": 4},
-    ADC: {"patch_size": [24, 24, 24], "spacing": [8.0, 8.0, 8.0], "batch_size": 2},
-}
+CUBES = {"batch_size": 3, "cubes_per_case": 2, "image_interval": 0}  # two steps an epoch
 
 
 @pytest.fixture(scope="module")
@@ -34,23 +22,11 @@ def pretrained(cube_store, tmp_path_factory):
     return root / "models"
 
 
-def data_of(task, folder):
-    """Cases of a task in miniature, enough for two steps an epoch."""
-    if task in SEGMENTATION:
-        write_segmentation_data(folder, task)
-    elif task == LNC:
-        entries = write_luna16(folder, scans=3)
-        write_datalist(folder, entries[:2], entries[2:], entries[2:])
-    else:
-        write_adni(folder)
-    return str(folder)
-
-
 @pytest.mark.parametrize("task", sorted(TASKS))
-def test_two_steps_from_the_pretrained_weights(task, pretrained, tmp_path, capsys, caplog):
-    (tmp_path / "data").mkdir()
+def test_two_steps_from_the_pretrained_weights(task, pretrained, task_data, tmp_path, capsys, caplog):
     file = pretrained / ("model.safetensors" if task in (LNC, *list(SEGMENTATION)[:1]) else "model.pt")
-    settings = {"bundle_root": str(tmp_path), "dataset_dir": data_of(task, tmp_path / "data"), **SMALL[task]}
+    settings = {"bundle_root": str(tmp_path), "dataset_dir": str(task_data(task)), **SMALL[task]}
+    settings |= CUBES if task in SEGMENTATION else {}
     flow = workflow(task, "train", epochs=1, pretrained_weights=str(file), **settings)
     capsys.readouterr()
     flow.initialize()

@@ -12,7 +12,7 @@ import torch
 from classification_tasks import ADC, write_adni
 from conftest import REPOSITORY
 from monai.bundle import ConfigParser
-from task_bundles import SEGMENTATION, TASKS, rows, run, workflow, write_segmentation_data
+from task_bundles import SEGMENTATION, TASKS, assert_same, rows, run, workflow, write_segmentation_data
 from user_errors import raises_user_error
 
 from universal_model_components.comparisons.dense_vnet import DenseVNetClassification, DenseVNetSegmentation
@@ -66,11 +66,6 @@ def trained(train):
 
 def load(root, name):
     return torch.load(root / "models" / name, weights_only=True)
-
-
-def assert_same(first, second):
-    assert first.keys() == second.keys()
-    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
