@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import hashlib
 import locale
 
 import itk
@@ -61,6 +62,13 @@ def test_a_ball_is_where_the_headers_say_in_hounsfield_units(tmp_path, name):
     assert scan.notes == header_notes(tmp_path) == (tilted if name == "tilted gantry" else [])
 
 
+def test_headers_of_any_encoding_and_of_junk_are_read(tmp_path):
+    for file in write_series(tmp_path, ball(), patient="DOERING", t00280008="one"):
+        file.write_bytes(file.read_bytes().replace(b"DOERING", b"D\xd6RING "))
+    assert read_scan(tmp_path)[0].shape == SHAPE
+    assert origin_of(tmp_path).hashed_patient == "patient-" + hashlib.sha256(b"D\xd6RING").hexdigest()[:16]
+
+
 def test_each_slice_has_its_own_slope_as_in_pet(tmp_path):
     rising = np.broadcast_to(np.arange(6.0), (4, 5, 6))
     for k in range(6):
@@ -102,6 +110,7 @@ UNUSABLE = {
     "multi-frame": (lambda d: mixed(d, t00280008="8"), "other.dcm: a multi-frame image of 8 frames: convert it"),
     "no position": (lambda d: write_series(d, ball(), t00200032=""), "no valid position, orientation and pixel sp"),
     "no direction": (lambda d: write_series(d, ball(), rows=(1, 0, 0, 1, 0, 0)), "no valid position, orientation"),
+    "no series": (lambda d: write_series(d, ball(), t0020000E=""), "no SeriesInstanceUID in its header: export it"),
     "unknown": (
         lambda d: write_series(d, ball(), syntax="1.2.3"),
         "001.dcm: truncated, or .*transfer syntax 1.2.3;",
