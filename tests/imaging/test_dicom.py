@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import hashlib
 import locale
 
 import itk
@@ -12,7 +13,7 @@ from universal_model_components.imaging.dicom import find_series, origin_of, rea
 from universal_model_components.imaging.dicom_header import Slice, is_dicom, read_slice, undecoded
 from universal_model_components.imaging.errors import ScanError
 from universal_model_components.imaging.normalization import load_scan
-from universal_model_components.imaging.reading import read_grid, read_header, read_scan
+from universal_model_components.imaging.reading import header_notes, read_grid, read_header, read_scan
 from universal_model_components.imaging.scan_files import content_hash, find_scans, names_of, parts_of
 
 SHAPE, CENTER = (24, 20, 16), (14, 8, 6)
@@ -45,7 +46,7 @@ def written_place(origin, rows, spacing, step):
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)
-def test_a_ball_is_where_the_headers_say_in_hounsfield_units(tmp_path, name, caplog):
+def test_a_ball_is_where_the_headers_say_in_hounsfield_units(tmp_path, name):
     geometry = GEOMETRIES[name]
     write_series(tmp_path, ball(), *geometry, slope=2, intercept=-1000)
     voxels, affine = read_scan(tmp_path)
@@ -57,7 +58,15 @@ def test_a_ball_is_where_the_headers_say_in_hounsfield_units(tmp_path, name, cap
     assert sorted(read_header(tmp_path)[0]) == sorted(SHAPE)
     scan = load_scan(tmp_path, window=(-1000, 1000), scale="range")
     np.testing.assert_allclose(place_of(scan.volume.numpy(), scan.affine, 0.5), written_place(*geometry), atol=0.5)
-    assert ("tilted gantry: slices are shifted by 17.2 degrees" in caplog.text) == (name == "tilted gantry")
+    tilted = [f"{tmp_path}: axes are 17.2° off a right angle (tilted gantry?): kept as they are"]
+    assert scan.notes == header_notes(tmp_path) == (tilted if name == "tilted gantry" else [])
+
+
+def test_headers_of_any_encoding_and_of_junk_are_read(tmp_path):
+    for file in write_series(tmp_path, ball(), patient="DOERING", t00280008="one"):
+        file.write_bytes(file.read_bytes().replace(b"DOERING", b"D\xd6RING "))
+    assert read_scan(tmp_path)[0].shape == SHAPE
+    assert origin_of(tmp_path).hashed_patient == "patient-" + hashlib.sha256(b"D\xd6RING").hexdigest()[:16]
 
 
 def test_each_slice_has_its_own_slope_as_in_pet(tmp_path):
@@ -101,6 +110,7 @@ UNUSABLE = {
     "multi-frame": (lambda d: mixed(d, t00280008="8"), "other.dcm: a multi-frame image of 8 frames: convert it"),
     "no position": (lambda d: write_series(d, ball(), t00200032=""), "no valid position, orientation and pixel sp"),
     "no direction": (lambda d: write_series(d, ball(), rows=(1, 0, 0, 1, 0, 0)), "no valid position, orientation"),
+    "no series": (lambda d: write_series(d, ball(), t0020000E=""), "no SeriesInstanceUID in its header: export it"),
     "unknown": (
         lambda d: write_series(d, ball(), syntax="1.2.3"),
         "001.dcm: truncated, or .*transfer syntax 1.2.3;",

@@ -13,6 +13,7 @@ def test_only_what_a_mapping_lacks_is_filled():
     assert of_modalities({"ct": [0, 1]}, ["ct", "pet"], "intensity_range") == {"ct": [0, 1], "pet": [0, 20]}
     assert of_modalities({"pet": [0, 5]}, ["pet"], "intensity_range") == {"pet": [0, 5]}
     assert of_modalities("null", ["pet"], "intensity_range") == {"pet": None}
+    assert of_modalities({"ct": [0, 1], "mri": "null"}, ["mri"], "intensity_range") == {"mri": None}
     assert {key: value["pet"] for key, value in DEFAULTS.items()} == {
         "intensity_range": [0, 20],
         "intensity_scale": "range",

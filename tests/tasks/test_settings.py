@@ -107,7 +107,7 @@ PRETRAINING = {"alpha": 1, "schedule": {}, "mial": "false", "scale_classifier": 
         [{"learning_rate": {"unet": 1, "scale_classifier": 1, "decoder": 1}}, "learning_rate: .* for each of"],
         [{"pretext": "jigsaw"}, r"learning_rate: .* for each of \['unet', 'classifier'\]"],
         [{"schedule": "warmup"}, "schedule: 'warmup' is not what it describes: give warmup_steps"],
-        [{"modalities": ["ct", "pet"], "spacing": None, "intensity_range": {"ct": None}}, "for modality 'pet'"],
+        [{"modalities": ["ct", "us"], "spacing": None, "intensity_range": {"ct": None}}, "for modality 'us'"],
         [{"modalities": ["ct"], "modality": "mri"}, r"modality: 'mri' is not one of \['ct'\]"],
         [{"dataset_dir": "null"}, "dataset_dir: null is for prepare"],
     ],

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from universal_model_components.utils.settings import by_modality, plain, to_bool, to_optional
+from universal_model_components.utils.settings import plain, to_bool, to_optional
 
 
 @pytest.mark.parametrize(
@@ -37,10 +37,3 @@ def test_to_optional(value, expected):
 def test_plain_values(value, expected):
     assert plain(value) == expected
     assert type(plain(value)) is type(expected)
-
-
-def test_by_modality_spreads_one_value_and_reads_a_mapping():
-    assert by_modality("null", ["ct", "mri"], "intensity_range") == {"ct": None, "mri": None}
-    assert by_modality({"ct": [0, 1], "mri": "null"}, ["mri"], "intensity_range") == {"mri": None}
-    with pytest.raises(ValueError, match=r"intensity_range: no entry for modality 'pet' \(found \['ct'\]\)"):
-        by_modality({"ct": None}, ["ct", "pet"], "intensity_range")

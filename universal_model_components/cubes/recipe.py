@@ -4,18 +4,21 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..imaging.modalities import check_modalities, of_modalities
+from ..utils.checks import is_list, is_number, is_whole
 from ..utils.digests import digest
 from ..utils.settings import to_bool, to_optional
 
 SCALES = ("large", "medium", "small")  # the position is the label
 BY_MODALITY = ("intensity_range", "intensity_scale", "foreground_crop")
-NUMBERS = {"seed": True, "minimum_crop": False, "air_threshold": False, "air_share": False, "air_tries": True}  # whole?
+NUMBERS = {
+    **dict.fromkeys(("minimum_crop", "air_threshold", "air_share"), is_number),
+    **dict.fromkeys(("seed", "air_tries"), is_whole),
+}
 RECIPE_VERSION = 1  # incremented whenever the same recipe would make different cubes
 
 
@@ -63,13 +66,13 @@ class Recipe:
     antialias: bool = True
 
     def __post_init__(self) -> None:
-        for key, whole in NUMBERS.items():
+        for key, check in NUMBERS.items():
             value = getattr(self, key)
-            if not _is_number(value, whole) and not (key == "air_share" and value is None):
-                raise ValueError(f"{key}: {value!r} is not a {'whole ' if whole else ''}number")
-        for key, whole in (("spacing", False), ("patch_size", True)):
+            if not check(value) and not (key == "air_share" and value is None):
+                raise ValueError(f"{key}: {value!r} is not a {'whole ' if check is is_whole else ''}number")
+        for key, check in (("spacing", is_number), ("patch_size", is_whole)):
             value = getattr(self, key)
-            if not _are_numbers(value, 3, whole) or min(value) <= 0:
+            if not _are_numbers(value, 3, check) or min(value) <= 0:
                 raise ValueError(f"{key}: {value!r} is not three positive numbers")
         for name, window in self.intensity_range.items():
             if window is not None and not (_are_numbers(window, 2) and window[0] < window[1]):
@@ -79,11 +82,11 @@ class Recipe:
                 raise ValueError(f"intensity_scale: {scale!r} of {name!r} is neither 'range' nor 'volume'")
         self._check_fractions()
         counts = self.cubes_per_volume
-        whole = isinstance(counts, Mapping) and all(_is_number(n, True) and n >= 0 for n in counts.values())
+        whole = isinstance(counts, Mapping) and all(is_whole(n) and n >= 0 for n in counts.values())
         if not whole or set(counts) != set(SCALES):
             raise ValueError(f"cubes_per_volume: {counts!r} does not give a number for each of {list(SCALES)}")
         factors = self.set_factor
-        if not isinstance(factors, Mapping) or not all(_is_number(n, True) and n > 0 for n in factors.values()):
+        if not isinstance(factors, Mapping) or not all(is_whole(n) and n > 0 for n in factors.values()):
             raise ValueError(f"set_factor: {factors!r} does not give sets whole numbers of at least 1")
         if not sum(counts.values()):
             raise ValueError("cubes_per_volume: all numbers are 0: ask for some cubes")
@@ -94,7 +97,7 @@ class Recipe:
 
     def _check_fractions(self) -> None:
         given = self.crop_fractions
-        numbers = isinstance(given, Mapping) and set(given) == set(SCALES) and all(map(_is_number, given.values()))
+        numbers = isinstance(given, Mapping) and set(given) == set(SCALES) and all(map(is_number, given.values()))
         if not numbers or not 1 >= given["large"] > given["medium"] > given["small"] > 0:
             raise ValueError(f"crop_fractions: {given!r} does not give {list(SCALES)} falling fractions within 0 and 1")
 
@@ -107,13 +110,8 @@ class Recipe:
         return json.loads(json.dumps({"version": RECIPE_VERSION, **asdict(self)}, sort_keys=True))
 
 
-def _is_number(value: Any, whole: bool = False) -> bool:
-    """Return whether a value is a number: not a string, NaN or boolean (which Python counts as an integer)."""
-    return isinstance(value, int if whole else (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _are_numbers(value: Any, count: int, whole: bool = False) -> bool:
-    return isinstance(value, Sequence) and len(value) == count and all(_is_number(item, whole) for item in value)
+def _are_numbers(value: Any, count: int, check: Callable[[Any], bool] = is_number) -> bool:
+    return is_list(value) and len(value) == count and all(map(check, value))
 
 
 def recipe_id(recipe: Mapping[str, Any]) -> str:

@@ -9,7 +9,6 @@ interpolates what is missing. Only CT, MR and PET images are scans; localizers, 
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,7 +24,6 @@ logger = logging.getLogger(__name__)
 
 EVEN = 0.01  # of the distance between slices: how far one may lie from where an even grid has it
 PARALLEL = 1e-3  # largest difference of the direction cosines, and relative one of the pixel spacings, in a series
-TILT = 0.01  # sine of the angle between the axis of the slices and their normal, from which on a line is printed
 
 
 def find_series(folder: str | Path, files: Iterable[str]) -> Iterator[Path]:
@@ -88,7 +86,6 @@ def read_series(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
         ScanError: as `series_grid`, and when a slice cannot be decoded.
     """
     ordered, affine = _checked(path)
-    _name_tilt(path, affine)
     # GDCM gives each slice the type that its own slope requires: with several, reading as the first would truncate.
     kinds = {part.whole for part in ordered}
     pixel_type = itk.F if len(kinds) > 1 or "" in kinds else None
@@ -173,12 +170,3 @@ def _even_step(path: str | Path, ordered: Sequence[Slice], normal: np.ndarray) -
             f"{path}: slices missing or unevenly spaced ({where}): fetch the missing, or reconstruct evenly"
         )
     return step
-
-
-def _name_tilt(path: str | Path, affine: np.ndarray) -> None:
-    """Print a line about slices whose axis is not their normal: shapes are sheared, though all voxels are in place."""
-    row, column, step = affine[:3, :3].T / np.linalg.norm(affine[:3, :3], axis=0)[:, None]
-    sine = float(np.linalg.norm(np.cross(step, np.cross(row, column))))
-    if sine > TILT:
-        angle = math.degrees(math.asin(min(sine, 1.0)))
-        logger.warning("%s: tilted gantry: slices are shifted by %.1f degrees; read on these sheared axes", path, angle)

@@ -63,12 +63,17 @@ class Slice:
     @property
     def hashed_series(self) -> str:
         """A name of the series that tells nothing: DICOM's own ids are written nowhere."""
-        return f"series-{hashlib.sha256(self.series.encode()).hexdigest()[:16]}"
+        return f"series-{_hashed(self.series)}"
 
     @property
     def hashed_patient(self) -> str | None:
         """Likewise of the patient; None without a PatientID."""
-        return f"patient-{hashlib.sha256(self.patient.encode()).hexdigest()[:16]}" if self.patient else None
+        return f"patient-{_hashed(self.patient)}" if self.patient else None
+
+
+def _hashed(name: str) -> str:
+    """Return a short hash of a header's text, which may be in any encoding."""
+    return hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def is_dicom(file: str | Path) -> bool:
@@ -99,16 +104,18 @@ def read_slice(file: Path) -> Slice | None:
     kind = known.get("class", "")
     if kind not in MODALITIES:
         return None
-    frames = int(known.get("frames") or 1)
+    frames = (*_numbers(known, "frames"), 1)[0]
     multi = frames > 1 or kind.removeprefix(STORAGE) in MULTI_FRAME
     size, problem = reader.GetNumberOfComponents(), ""
     place, spacing = (_numbers(known, *keys) for keys in (("position", "orientation"), ("spacing",)))
     if multi:
-        problem = f"{file.name}: a multi-frame image of {frames} frames: convert it, for example with dcm2niix"
+        problem = f"{file.name}: a multi-frame image of {frames:g} frames: convert it, for example with dcm2niix"
     elif size != 1:
         problem = f"{file.name}: {size} numbers a voxel, not one: export it as a scalar image"
     elif len(place) != 9 or len(spacing) != 2 or min(spacing) <= 0 or not _are_perpendicular(place[3:]):
         problem = f"{file.name}: no valid position, orientation and pixel spacing in its header: export it again"
+    elif not known.get("series"):  # all such series would have one id
+        problem = f"{file.name}: no SeriesInstanceUID in its header: export it again"
     return Slice(
         *(file, known.get("series", ""), known.get("patient", ""), MODALITIES[kind]),
         localizer="LOCALIZER" in known.get("type", "").split("\\"),

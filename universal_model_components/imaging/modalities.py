@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..utils.settings import by_modality
+from ..utils.settings import to_optional
 
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     # SUV is an absolute unit, as HU is: one window for all scans. Above 20 are bladder, brain and the hottest tumors.
@@ -47,4 +47,5 @@ def of_modalities(value: Any, modalities: Sequence[str], key: str) -> dict[str, 
         ValueError: when neither has a value; as `check_modalities`.
     """
     check_modalities({key: value}, modalities)
-    return by_modality({**DEFAULTS.get(key, {}), **value} if isinstance(value, Mapping) else value, modalities, key)
+    values = {**DEFAULTS.get(key, {}), **value} if isinstance(value, Mapping) else dict.fromkeys(modalities, value)
+    return {name: to_optional(values[name]) for name in modalities}

@@ -7,6 +7,7 @@ It is the only place that chooses a reader, whatever else is installed; MONAI's 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -77,12 +78,16 @@ def read_grid(file: str | Path) -> tuple[tuple[int, ...], np.ndarray]:
 
 
 def header_notes(file: str | Path) -> list[str]:
-    """Return one line for each thing in a header that is worth a warning; none when there is no such file.
+    """Return one line for each thing in a header that is worth a warning; none when there is no such scan.
 
     Raises:
-        ScanError: when the header cannot be read.
+        ScanError: when the header of a file cannot be read.
     """
-    return notes_of(file, _header(file)) if Path(file).is_file() and not is_dicom(file) else []
+    if is_dicom(file):
+        with suppress(ScanError):  # a volume in memory may be called what a folder is
+            return notes_of(file, Header(*series_grid(file), kind="", scalar=True, notes=[]))
+        return []
+    return notes_of(file, _header(file)) if Path(file).is_file() else []
 
 
 def _header(file: str | Path) -> Header:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..imaging.labels import Labels
+from ..imaging.modalities import check_modalities
 from ..utils.checks import (
     Check,
     boolean,
@@ -204,13 +205,9 @@ def _check_grid(settings: Mapping[str, Any]) -> None:
 
 
 def _check_modalities(settings: Mapping[str, Any]) -> None:
-    """Check that each modality has its entry, and that the one of an inference is known."""
-    names = settings.get("modalities", [])
-    for key in ("intensity_range", "intensity_scale", "foreground_crop"):
-        value: Any = settings.get(key)
-        missing = [name for name in names if isinstance(value, Mapping) and name not in value]
-        if missing:
-            raise ValueError(f"{key}: no entry for modality {missing[0]!r} (found {list(value)}): add one, or null")
+    """Check that each modality has its entries, and that the one of an inference is known."""
+    names, by_name = settings.get("modalities", []), ("intensity_range", "intensity_scale", "foreground_crop")
+    check_modalities({key: settings[key] for key in by_name if key in settings}, names)
     modality = to_optional(settings.get("modality"))
     if names and modality is not None and modality not in names:
         raise ValueError(f"modality: {modality!r} is not one of {list(names)}")

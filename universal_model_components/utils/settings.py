@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Conversion of command-line values to what the code expects: booleans, nulls and per-modality mappings.
+"""Conversion of command-line values to what the code expects: booleans and nulls.
 
 `python -m monai.bundle run` passes overrides through python-fire, which leaves lower-case `true`, `false` and `null` as
 strings; `bool("false")` is True. Each key is converted once, here, where it is read.
@@ -7,7 +7,6 @@ strings; `bool("false")` is True. Each key is converted once, here, where it is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
@@ -40,22 +39,3 @@ def plain(value: Any) -> Any:
     """Return True for "true", "yes" and "on", False for their opposites, None for "null", any other value unchanged."""
     word = value.strip().lower() if isinstance(value, str) else ""
     return word in TRUE if word in (TRUE + FALSE) and not word.isdigit() else to_optional(value)
-
-
-def by_modality(value: Any, modalities: Sequence[str], key: str) -> dict[str, Any]:
-    """Expand a setting to one value per modality.
-
-    Args:
-        value: a mapping with one entry for each modality (more are ignored), or one value for all of them.
-        modalities: names, in the order of their labels.
-        key: name of the setting, for the message.
-
-    Raises:
-        ValueError: when the mapping lacks a modality.
-    """
-    if not isinstance(value, Mapping):
-        return {name: to_optional(value) for name in modalities}
-    missing = [name for name in modalities if name not in value]
-    if missing:
-        raise ValueError(f"{key}: no entry for modality {missing[0]!r} (found {sorted(value)}): add one, or null")
-    return {name: to_optional(value[name]) for name in modalities}
