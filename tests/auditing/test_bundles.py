@@ -29,7 +29,7 @@ def test_each_bundle_of_the_project_passes_with_everything_listed(name, bundles)
     configs = sorted((bundles / name / "configs").rglob("*.json"))
     texts = [file.read_text(encoding="utf-8") for file in configs]
     targets = sum(text.count('"_target_"') + text.count('::_target_"') for text in texts)
-    by_name = sum(len(re.findall(r'"writer": "(?![$@])', text)) for text in texts)
+    by_name = sum(len(re.findall(r'"(?:reader|writer)": "(?![$@])', text)) for text in texts)
     logging_targets = 1
     assert sum(entry.kind == "target" for entry in entries) == targets + by_name + logging_targets
     expressions = sum(text.count('"$') for text in texts)
@@ -38,6 +38,13 @@ def test_each_bundle_of_the_project_passes_with_everything_listed(name, bundles)
 
 def test_a_harmless_bundle_passes(tmp_path):
     assert [str(entry) for entry in marked(write_bundle(tmp_path / "bundle"))] == []
+
+
+def test_scans_in_a_bundles_folder_are_data(tmp_path):
+    bundle = write_bundle(tmp_path / "bundle")
+    for name, count in (("scan.nii.gz", 0), ("scans.tar.gz", 1)):
+        (bundle / name).write_bytes(b"\x1f\x8b")
+        assert len(marked(bundle)) == count
 
 
 @pytest.mark.parametrize("name", HOSTILE)

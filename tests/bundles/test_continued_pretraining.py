@@ -44,6 +44,8 @@ def test_a_run_starts_from_earlier_weights_and_names_them(earlier, cube_store, t
     run(PRETRAINING, "train", pretrained_weights=str(earlier), **longer)
     with raises_user_error(r"checkpoint\.pt was written with (continued_from|pretrained_weights)=.* has None"):
         run(PRETRAINING, "train", **longer)
+    with raises_user_error(r"^pretrained_weights: .* is in ckpt_dir"):
+        run(PRETRAINING, "train", pretrained_weights=str(tmp_path), **settings)
     lines = [str(finding) for finding in examine(bundles / PRETRAINING, _for_doctor(settings, earlier), voxels=False)]
     assert any("fills decoder, discriminator, encoder, scale_classifier; anew: nothing" in line for line in lines)
 

@@ -179,6 +179,7 @@ OTHER = [  # bundle, configs, key, wrong values
             "air_tries": [0, 1.5],
             "antialias": ["maybe", 2],
             "validation_fraction": [1, -0.1, "half"],
+            "flat_share": [0, 1.5, "most", True],
             "strict": ["maybe"],
             "plan": ["maybe"],
         },
@@ -279,6 +280,7 @@ def test_every_key_that_users_set_is_checked(bundle, configs):
     config = content(bundle, tuple(configs))
     users = set(runpy.run_path(str(REPOSITORY / "scripts/render_bundles.py"))["USER_KEYS"]) - {"rank", "world_size"}
     users -= {"num_workers"} if configs == ["prepare"] else set()  # null there is one for each core
+    assert not set(config.get("settings", {})) & set(config["checked"])
     checked = {*config.get("settings", {}), *config["checked"]}
     assert set(config) & users <= checked | set(config.get("recipe", {}))  # `Recipe` checks its own
     for key in checked & set(config) & users - {"schedule", "schedule_shares"}:  # which several keys check together

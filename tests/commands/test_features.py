@@ -57,7 +57,9 @@ def test_the_numbers_are_those_of_the_bundles_inference(scans, weights, tmp_path
         saved = np.load(tmp_path / "eval" / f"{row['case']}_features.npz")
         levels = np.concatenate([saved[f"level_{depth}"] for depth in (1, 2, 3, 4)])
         np.testing.assert_array_equal(vector, levels)
-    printed = capsys.readouterr().out
+    captured = capsys.readouterr()
+    printed = captured.out
+    assert "features: 100%" in captured.err
     constant = [name for name, column in zip(feature_names(FEATURES), values.T, strict=True) if np.ptp(column) == 0]
     assert f"{len(constant)} of 60 features never vary" in printed
     assert all(name in printed for name in constant)
@@ -74,7 +76,9 @@ def test_unreadable_scans_and_points_outside_are_skipped_and_named(scans, weight
     features(str(table), weights, str(output), num_workers=0, device="cpu")
     rows, _ = read(output)
     assert [(row["x"], row["y"], row["z"]) for row in rows] == [("-30.0", "-30.0", "30.0")]
-    printed = capsys.readouterr().out
+    captured = capsys.readouterr()
+    printed = captured.out
+    assert "features: 100%" in captured.err
     assert "skipped: " + str(scans / "no.nii") in printed
     assert "1 of 3 rows written" in printed
     with raises_user_error("2 of 3 rows skipped, listed above, and strict is true"):
@@ -110,6 +114,8 @@ def test_weights_without_a_provenance_need_options(scans, weights, tmp_path):
         ],
         [{"overlap": 1}, "overlap: 1 is not within"],
         [{"modality": "pet"}, "modality: 'pet' of"],
+        [{"num_workers": -1}, "num_workers: -1 is not a whole number"],
+        [{"device": "gpu"}, "device: .gpu. is not a device of this machine"],
     ],
 )
 def test_wrong_arguments_are_one_line(changes, message, scans, weights):

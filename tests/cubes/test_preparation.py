@@ -274,7 +274,10 @@ def test_bad_scans_are_skipped_and_listed_at_the_end(tmp_path, capsys, strict):
         ({"datalist": "nowhere.json", "groups": "a.csv"}, "^groups: not used with a given datalist"),
         ({"validation_fraction": 1.5}, "^validation_fraction: 1.5"),
         ({"validation_fraction": "some"}, "^validation_fraction: 'some'"),
-        *(({"flat_share": share}, f"^flat_share: {share!r} is not above 0") for share in (0, 1.5, "most", True)),
+        *(
+            ({"flat_share": share}, f"^flat_share: {share!r} is not within 0 and 1, and above 0")
+            for share in (0, 1.5, "most", True)
+        ),
         ({"modalities": ["ct", "us"], "recipe": None}, "^intensity_range, intensity_scale, foreground_crop: no entry"),
         ({"num_workers": "many"}, "^num_workers: 'many' is not a number"),
     ],

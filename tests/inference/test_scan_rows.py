@@ -74,6 +74,8 @@ def test_what_is_no_scan_or_has_no_modality_is_one_line(tmp_path):
         list_rows(scan, BOTH)
     with raises_user_error("no scan in .* or modality"):
         list_rows(scan.parent, BOTH)
+    with raises_user_error(r"split: 'test' is a list of a datalist, which .*a\.nii\.gz is not: leave it out"):
+        list_rows(scan, split="test")
 
 
 def test_columns_without_any_value_are_left_out():

@@ -65,6 +65,7 @@ def test_every_command_of_every_bundle_refuses_a_misspelled_key(bundle, configs)
             ["--train::handlers#0#print_lr", "true", "--learning_rate::unet", "1", "--recorder::_disabled_", "1"],
         ),
         (["train"], ["--validate::additional_metrics::mine", "{'_target_': 'ignite.metrics.Accuracy'}"]),
+        (["train"], ["--optimizer::betas", "[0.9,0.99]", "--optimizer::_target_", "torch.optim.AdamW"]),
         (["train"], ["--rate", "0.1", "--optimizer::lr", "@rate"]),
         (["train"], ["--+imports", "['$import os']", "--_meta_::version", "2", "--run_id", "run"]),
         (["train"], ["--tracking", "mlflow", "--experiment_name", "a", "--save_execute_config", "false"]),

@@ -107,3 +107,13 @@ def test_another_width_and_another_recipe_are_named(tmp_path, caplog):
         continue_pretraining(UniversalModel(features=FEATURES), file, BOTH)
     continue_pretraining(UniversalModel(features=[4, 8]), file, BOTH, {"spacing": [2, 2, 2]})
     assert "was trained with spacing [1, 1, 1], this run has [2, 2, 2]" in caplog.text
+
+
+def test_weights_that_the_run_would_replace_are_refused(tmp_path):
+    file = save(tmp_path, UniversalModel(features=FEATURES), **MODALITIES)
+    for source in (file, tmp_path):
+        with pytest.raises(
+            ValueError, match=r"^pretrained_weights: .*model\.pt is in ckpt_dir, .* give another bundle_root"
+        ):
+            continue_pretraining(UniversalModel(features=FEATURES), source, BOTH, ckpt_dir=tmp_path)
+    continue_pretraining(UniversalModel(features=FEATURES), file, BOTH, ckpt_dir=tmp_path / "models")

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from ..utils.archives import check_zip
@@ -21,9 +22,12 @@ CODE = (
     *(".py", ".pyc", ".pyo", ".pyw", ".pyd", ".pyx", ".ipynb", ".so", ".dll", ".dylib", ".exe", ".sh", ".bash"),
     *(".bat", ".cmd", ".ps1", ".js", ".jar", ".whl", ".egg", ".toml"),
 )
+SCANS = (".nii.gz",)  # data, in whatever folder of the bundle they lie
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
 PROGRAMS = (b"\x7fELF", b"MZ", b"#!")
 LARGE_FILES = ("large_files.yml", "large_files.yaml", "large_files.json")
+
+Files = dict[str, Callable[[], bytes]]  # each is read when its turn comes: a bundle's folder may hold a data set
 
 
 def audit_bundle(bundle: str | Path) -> list[Entry]:
@@ -44,26 +48,26 @@ def audit_bundle(bundle: str | Path) -> list[Entry]:
     if not any(PurePosixPath(name).parent.name == "configs" for name in files):
         raise ValueError(f"bundle: {bundle} has no folder configs: give a bundle's folder, or its zip")
     configs, entries = {}, list(links)
-    for name, content in files.items():
+    for name, read in files.items():
         if name.lower().endswith(CONFIGS):
             try:
-                configs[name] = read_config(name, content)
+                configs[name] = read_config(name, read())
             except (ValueError, TypeError, RecursionError) as error:
                 entries.append(unreadable(name, error))
     aliases = imported_names(configs)
-    for name, content in files.items():
+    for name, read in files.items():
         if name in configs and PurePosixPath(name).name in LARGE_FILES:
             entries += _of_large_files(name, configs[name])
         elif name in configs:
             entries += list(audit_config(name, configs[name], aliases, files.keys()))
         elif not name.lower().endswith(CONFIGS):
-            entries += _of_other(name, content)
+            entries += _of_other(name, read())
     return sorted(entries, key=lambda entry: entry.file)  # in the order of each file otherwise
 
 
-def _read_folder(folder: Path) -> tuple[dict[str, bytes], list[Entry]]:
-    """Read all files of a folder; links are listed, and followed only to files inside it."""
-    root, files, links = folder.resolve(), {}, []
+def _read_folder(folder: Path) -> tuple[Files, list[Entry]]:
+    """Return all files of a folder; links are listed, and followed only to files inside it."""
+    root, files, links = folder.resolve(), Files(), list[Entry]()
     for parent, folders, names in os.walk(root):
         for name in sorted([*folders, *names]):
             path = Path(parent) / name
@@ -71,16 +75,21 @@ def _read_folder(folder: Path) -> tuple[dict[str, bytes], list[Entry]]:
             if path.is_symlink() and not path.resolve().is_relative_to(root):
                 links.append(Entry(inside, "", PATH, f"-> {path.readlink()}", ("a link out of the bundle",)))
             elif path.is_file():
-                files[inside] = path.read_bytes()
+                files[inside] = path.read_bytes
         folders.sort()
     return files, links
 
 
-def _read_zip(file: Path) -> dict[str, bytes]:
+def _read_zip(file: Path) -> Files:
     names = check_zip(file)
     with zipfile.ZipFile(file) as archive:
         members = zip(names, archive.infolist(), strict=True)
-        return {name: archive.read(info) for name, info in members if not info.is_dir()}
+        return {name: functools.partial(_read_member, file, info) for name, info in members if not info.is_dir()}
+
+
+def _read_member(file: Path, info: zipfile.ZipInfo) -> bytes:
+    with zipfile.ZipFile(file) as archive:
+        return archive.read(info)
 
 
 def _of_other(name: str, content: bytes) -> Iterator[Entry]:
@@ -89,7 +98,7 @@ def _of_other(name: str, content: bytes) -> Iterator[Entry]:
         yield from audit_logging(name, content)
     elif suffix in CODE or content.startswith(PROGRAMS):
         yield Entry(name, "", FILE, name, ("code, which the audit does not read",))
-    elif suffix in ARCHIVES:
+    elif suffix in ARCHIVES and not name.lower().endswith(SCANS):
         yield Entry(name, "", FILE, name, ("an archive, which the audit does not open",))
     elif suffix in WEIGHTS or content.startswith((*MAGIC, NUMPY, ZIP)):
         yield from audit_weights(name, content)

@@ -184,7 +184,8 @@ def _check_weights(parser: ConfigParser, network: list[nn.Module]) -> Iterator[F
 
 
 def _check_ancestor(parser: ConfigParser, network: nn.Module, source: Any) -> Finding:
-    ancestor = continue_pretraining(network, source, parser.get_parsed_content("modalities"))
+    modalities, ckpt_dir = (parser.get_parsed_content(key) for key in ("modalities", "ckpt_dir"))
+    ancestor = continue_pretraining(network, source, modalities, ckpt_dir=ckpt_dir)
     assert ancestor is not None
     new = ", ".join(ancestor["new"]) or "nothing"
     return Finding(FINE, f"pretrained_weights: {source} fills {', '.join(ancestor['loaded'])}; anew: {new}")

@@ -66,12 +66,13 @@ def features(
     found, provenance = trusted_weights(weights)
     recipe = recipe_for_features(provenance, given, found.name)
     widths = encoder_features(found.state)
-    check_settings({**recipe, "features": widths, "overlap": overlap, "batch_size": batch_size})
+    device = to_optional(device) or ("cuda" if torch.cuda.is_available() else "cpu")
+    of_computing = {"overlap": overlap, "batch_size": batch_size, "num_workers": num_workers, "device": device}
+    check_settings({**recipe, "features": widths, **of_computing})
     by_modality = (recipe[key] for key in ("intensity_range", "intensity_scale"))
     modalities = next((sorted(value) for value in by_modality if isinstance(value, dict)), None)
     rows = list_rows(str(scans), modalities, modality, dataset_dir, split)
     print("prepared by", ", ".join(f"{key} {value}" for key, value in recipe.items()))
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     vectors, problems = FeatureExtractor(encoder(weights), recipe, batch_size, overlap, device).extract(
         rows, num_workers
     )

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from ..datalists.sources import Source, read_sources
 from ..imaging.hdf5 import case_file
+from ..utils.checks import check_values, share
 from ..utils.cluster import cluster_threads, run_on_cluster
 from ..utils.errors import user_error
 from ..utils.locks import locked
@@ -86,7 +87,8 @@ def prepare_cubes(
             datalist, dataset_dir, default_dir, modalities, groups, made.seed, validation_fraction
         )
         cases = [case for source in sources for case in source.cases()]
-        scheduler, flat_share = to_optional(scheduler), _share(flat_share)
+        check_values({"flat_share": flat_share}, {"flat_share": share(zero=False)})
+        scheduler = to_optional(scheduler)
         number = cluster_threads(scheduler) if scheduler else _number(to_optional(num_workers))
         _announce(sources, problems)
         if plan:
@@ -127,12 +129,6 @@ def _alone(cube_store: str) -> Iterator[None]:
         if lock is None:
             raise ValueError(f"cube_store: another run fills {cube_store} now: wait for it, or give another cube_store")
         yield
-
-
-def _share(flat_share: Any) -> float:
-    if not isinstance(flat_share, (int, float)) or isinstance(flat_share, bool) or not 0 < flat_share <= 1:
-        raise ValueError(f"flat_share: {flat_share!r} is not above 0 and at most 1: give a share, 1 to keep all scans")
-    return flat_share
 
 
 def _number(num_workers: Any) -> int:

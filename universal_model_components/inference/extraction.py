@@ -97,7 +97,7 @@ class FeatureExtractor:
             {"image": image, "rows": torch.tensor(numbers), **({"modality": modality} if modality else {})}
             for (image, modality), numbers in wanted.items()
         ]
-        loader = ScanLoader(Dataset(samples, self.preprocessing), num_workers)
+        loader = ScanLoader(Dataset(samples, self.preprocessing), num_workers, "features")
         found: dict[int, np.ndarray] = {}
         problems: list[str] = []
         with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):

@@ -69,6 +69,8 @@ def list_rows(
     path, modality = Path(scans), to_optional(modality)
     root = None if to_optional(dataset_dir) is None else Path(str(dataset_dir))
     suffix = path.suffix.lower() if path.is_file() else ""
+    if to_optional(split) is not None and suffix != ".json":
+        raise ValueError(f"split: {split!r} is a list of a datalist, which {path} is not: leave it out")
     if suffix == ".csv":
         rows = list(_table_rows(path, root or path.parent, modalities, modality))
         if not rows:

@@ -116,7 +116,7 @@ CHECKS: dict[str, Check] = {
     **dict.fromkeys(("foreground_share", "unchanged_weight", "cache_rate", "threshold"), share()),
     **dict.fromkeys(("air_threshold", "validation_fraction", "overlap"), share(one=False)),
     "air_share": optional(share()),
-    "label_fraction": share(zero=False),
+    **dict.fromkeys(("label_fraction", "flat_share"), share(zero=False)),
     **dict.fromkeys(("alpha", "beta", "reversal", "gradient_clip", "minimum_crop"), number()),
     "validation_negatives": optional(number(0, above=True)),
     "device": device,

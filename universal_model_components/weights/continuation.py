@@ -27,6 +27,7 @@ def continue_pretraining(
     pretrained_weights: str | Path | Mapping[str, Any] | None,
     modalities: Sequence[str],
     recipe: Mapping[str, Any] | None = None,
+    ckpt_dir: str | Path | None = None,
 ) -> dict[str, Any] | None:
     """Initialize a network that will be pre-trained from earlier weights, and print the coverage.
 
@@ -40,17 +41,24 @@ def continue_pretraining(
             from scratch.
         modalities: of this run, in the order of their labels.
         recipe: of this run's cubes, compared with that of the weights, see `load_pretrained`.
+        ckpt_dir: where this run writes its own weights; those it starts from must not be there, as they would be
+            replaced, and a resumed run would name its own weights as its ancestor.
 
     Returns:
         Where the weights are from, for the provenance: file, sha256 of the tensors, the parts that were loaded and
         those that start anew, and what is known of `OF_AN_ANCESTOR`; None from scratch.
 
     Raises:
-        FileNotFoundError, ValueError: as `load_pretrained`.
+        FileNotFoundError, ValueError: as `load_pretrained`; ValueError also for weights in `ckpt_dir`.
     """
     if to_optional(pretrained_weights) is None:
         return None
     found, provenance = trusted_weights(pretrained_weights)  # type: ignore[arg-type]
+    if ckpt_dir is not None and Path(found.name).resolve().parent == Path(ckpt_dir).resolve():
+        raise ValueError(
+            f"pretrained_weights: {found.name} is in ckpt_dir, where this run writes its own weights: give another "
+            "bundle_root or ckpt_dir"
+        )
     stated, own = provenance or {}, network.state_dict()
     new = sorted(_new_heads(own, found.state, stated, list(modalities)))
     source: Any = found.name if found.kind != "mapping" else pretrained_weights
