@@ -149,6 +149,7 @@ def store(change: Callable[[dict[str, Any], Path], Any], recipe: str | None = No
         for (case,) in cases.values():
             with h5py.File(case_file(folder, case["case"]), "w") as file:
                 file["cubes"] = np.zeros((1, 8, 8, 8), np.uint16)
+                file.attrs.update({key: case[key] for key in ("case", "modality", "counts")})
                 file.attrs["recipe_id"] = recipe or recipe_id(made)
         content = {"recipe": made, "splits": cases}
         changed = change(content, case_file(folder, "ct/training"))

@@ -58,7 +58,7 @@ spotted[3, 4, 5] = np.nan
 SCANS = [
     ("missing", bad.missing, "no such file|no file|No such file"),
     ("a broken link", bad.broken_link, "no such file|no file|No such file"),
-    ("a folder named as a file", bad.a_folder, f"no such file|directory|{UNREADABLE}"),
+    ("a folder named as a file", bad.a_folder, f"no such file|directory|no DICOM series|{UNREADABLE}"),
     ("empty", bad.raw(b""), UNREADABLE),
     ("cut in its header", bad.cut(0.05), UNREADABLE),
     ("cut in half", bad.cut(0.5), UNREADABLE),
@@ -129,7 +129,7 @@ LISTS = [
     ),
     ("an entry that is text", bad.listed(lambda content: {k: ["a.nii"] for k in content}), "expected a mapping", None),
     ("an entry without an image", bad.listed(lambda c: {k: [{"label": "a"}] for k in c}), "has no 'image'", None),
-    ("an image that is a list", bad.entry(image=["a.nii"]), "image is .*expected the path", READERS),
+    ("an image that is a list", bad.entry(image=["a.nii"]), "image is .*expected a path", READERS),
     ("an entry without a label", bad.entry("training", label=None), "has no 'label'", TASK_LISTS),
     ("a label that is a number", bad.entry("training", label=1), "expected the path of a mask", TASK_LISTS),
     ("a case twice", bad.entry("training", case="1"), "'1' occurs twice", ("prepare", *TASK_LISTS)),
@@ -203,7 +203,7 @@ STORES = [
     (
         "cubes of another shape",
         bad.store(lambda content, file: content["recipe"].update(patch_size=[16, 16, 16])),
-        "patch_size",
+        "recipe|patch_size",
         ("train", "evaluate", "prepare"),
     ),
 ]

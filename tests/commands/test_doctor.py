@@ -170,7 +170,7 @@ def test_a_broken_bundle(bundles, tmp_path):
         ("train", {"seed": "@epochs", "epochs": "@seed"}, "circular"),
         ("train", {"dataset_dir": {"a": 1}}, "dataset_dir: {'a': 1} is not a folder"),
         ("train", {"features": [10**6, 10**6]}, "GB of memory available: give smaller features"),
-        ("train", {"pretrained_weights": ["a", 1]}, "pretrained_weights: ['a', 1] is not a file"),
+        ("train", {"pretrained_weights": ["a", 1]}, "pretrained_weights: ['a', 1] is not"),
         ("train", {"imports": 3}, "error: "),
         ("train", {"device": {"cpu": 1}}, "device"),
     ],

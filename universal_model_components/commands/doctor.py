@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command `doctor`: checks a whole setup and describes the training run, without starting anything.
 
-It reads the bundle's own JSON by MONAI's `ConfigParser`, with the same overrides as a run, and works for every bundle:
-the network that the bundle trains decides how its data are checked.
+It reads the bundle's own JSON by MONAI's `ConfigParser`, with the same overrides as a run; the network decides how the
+data are checked.
 """
 
 from __future__ import annotations
@@ -205,11 +205,9 @@ def _check_machine(parser: ConfigParser, network: list[nn.Module]) -> Iterator[F
     checkpoint = Path(parser.get_parsed_content("ckpt_dir")) / "checkpoint.pt"
     resume = to_bool(parser.get_parsed_content("resume"), "resume")
     if checkpoint.is_file() != resume:
-        found = (
-            "no checkpoint there, training would start from scratch"
-            if resume
-            else "there already, it would be replaced"
-        )
+        found = ("there already, it would be replaced", "no checkpoint there, training would start from scratch")[
+            resume
+        ]
         yield Finding(WARNING, f"resume: {str(resume).lower()}, {checkpoint}: {found}")
 
 
@@ -235,7 +233,7 @@ def _plan(parser: ConfigParser, network: nn.Module) -> Iterator[Finding]:
     except Exception as error:
         yield Finding(ERROR, f"train: {reason_of(error)}")
         return
-    epochs, batch = parser.get_parsed_content("epochs"), parser.get_parsed_content("batch_size")
+    epochs, batch = map(parser.get_parsed_content, ("epochs", "batch_size"))
     yield Finding(
         FINE,
         f"plan: {len(training.data)} training cases ({len(training)} samples), {len(validation.data)} validation cases "

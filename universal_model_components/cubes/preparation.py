@@ -83,11 +83,10 @@ def prepare_cubes(
         strict, plan = to_bool(strict, "strict"), to_bool(plan, "plan")
         datalist, groups, dataset_dir = map(to_optional, (datalist, groups, dataset_dir))
         made = make_recipe(recipe or {}, modalities)
-        sources, problems = read_sources(
-            datalist, dataset_dir, default_dir, modalities, groups, made.seed, validation_fraction
-        )
-        cases = [case for source in sources for case in source.cases()]
         check_values({"flat_share": flat_share}, {"flat_share": share(zero=False)})
+        settings = (datalist, dataset_dir, default_dir, modalities, groups, made.seed, validation_fraction)
+        sources, problems = read_sources(*settings)
+        cases = [case for source in sources for case in source.cases()]
         scheduler = to_optional(scheduler)
         number = cluster_threads(scheduler) if scheduler else _number(to_optional(num_workers))
         _announce(sources, problems)
