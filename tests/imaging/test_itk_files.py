@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import gc
+import gzip
 
 import numpy as np
 import pytest
@@ -35,4 +36,14 @@ def test_fewer_compressed_voxels_than_the_header_has_are_an_error(tmp_path):
     file = write_nrrd(tmp_path / "x.nhdr", VOXELS[:4], AFFINE, compressed=True)
     file.write_bytes(file.read_bytes().replace(b"sizes: 4", b"sizes: 5"))
     with pytest.raises(EOFError, match="96 bytes of voxels, expected 120"):
+        read_voxels(file)
+
+
+@pytest.mark.parametrize("end", [b"", bytes(9)])
+def test_gzip_may_have_several_members(tmp_path, end):
+    file, data = write_nrrd(tmp_path / "x.nhdr", VOXELS, AFFINE, compressed=True), VOXELS.tobytes(order="F")
+    file.with_suffix(".raw").write_bytes(gzip.compress(data[:50]) + gzip.compress(data[50:]) + end)
+    np.testing.assert_array_equal(read_voxels(file), VOXELS)
+    file.with_suffix(".raw").write_bytes(gzip.compress(data[:50]) + gzip.compress(data[50:])[:-9])
+    with pytest.raises(EOFError, match="end early"):
         read_voxels(file)

@@ -150,6 +150,8 @@ def test_an_evaluation_leaves_out_what_cannot_be_used(luna, tmp_path):
     assert (problem.case, "gone.nii.gz" in problem.reason) == (cases[0]["case"], True)
     assert len(data) == len(data.labels) == whole - len(cases[0]["candidates"])
     assert {data[place]["case"] for place in range(len(data))} == {case["case"] for case in cases[1:]}
+    whole_scan = {"image": cases[0]["image"], "case": "x", "label": 1}  # without candidates, no header is read before
+    assert [problem.case for problem in scans.try_to_prepare([whole_scan])] == ["x"]
     with pytest.raises(ValueError, match=r"1 of 1 cases cannot be used: .*gone\.nii\.gz"):
         ClassificationDataset(cases[:1], scans, [8, 8, 8]).leave_out(scans.try_to_prepare(cases[:1]))
 

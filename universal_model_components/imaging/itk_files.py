@@ -40,6 +40,7 @@ COMPRESSED_SIZE = re.compile(rb"^CompressedDataSize\s*=\s*(\d+)", re.MULTILINE)
 SKIPPED = re.compile(rb"^(?:HeaderSize\s*=|line skip:)\s*-?[1-9]", re.MULTILINE | re.IGNORECASE)
 HEADER = 1 << 16  # bytes: longer than a header
 BLOCK = 1 << 20
+GZIP = b"\x1f\x8b"  # how a member begins
 
 
 def read_header(file: str | Path) -> Header:
@@ -129,11 +130,16 @@ def _end_of_header(head: bytes) -> int:
 
 
 def _inflate(stream: BinaryIO, size: int | None = None) -> int:
-    """Decompress a zlib or gzip stream of at most `size` bytes, and return how many bytes it holds."""
-    inflater, left, count = zlib.decompressobj(wbits=47), sys.maxsize if size is None else size, 0
-    while not inflater.eof and (block := inflater.unconsumed_tail or stream.read(min(BLOCK, left))):
-        left -= 0 if inflater.unconsumed_tail else len(block)
+    """Decompress a zlib stream, or gzip's members, of at most `size` bytes, and return how many bytes they hold."""
+    inflater, left, count, rest = zlib.decompressobj(wbits=47), sys.maxsize if size is None else size, 0, b""
+    while block := rest or stream.read(min(BLOCK, left)):
+        left -= 0 if rest else len(block)
+        if inflater.eof:
+            if not GZIP.startswith(block[:2]):  # padding
+                break
+            inflater = zlib.decompressobj(wbits=47)
         count += len(inflater.decompress(block, 16 * BLOCK))
+        rest = inflater.unconsumed_tail or inflater.unused_data
     count += len(inflater.flush())
     if not inflater.eof:
         raise EOFError("the compressed voxels end early")
