@@ -139,17 +139,10 @@ def middle(shape: Sequence[int]) -> list[int]:
 def _identity(file: str, settings: Mapping[str, Any]) -> str:
     """Identify what a cached scan was made from: its files (MetaImage and DICOM have several), and the settings."""
     try:
-<<<<<<< HEAD
         parts = [(part.name, part.stat()) for part in parts_of(file)]
     except (OSError, ScanError):  # reading it will say what is wrong
         parts = []
     return json.dumps([settings, [[name, facts.st_size, facts.st_mtime_ns] for name, facts in parts]])
-=======
-        states = [(part.name, part.stat()) for part in parts_of(file)]
-    except (OSError, ScanError):  # reading it will say what is wrong
-        states = []
-    return json.dumps([settings, [[name, state.st_size, state.st_mtime_ns] for name, state in states]])
->>>>>>> s6-review1
 
 
 def _is_stored(case: Mapping[str, Any], target: str, settings: Mapping[str, Any]) -> bool:
