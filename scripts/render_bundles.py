@@ -24,7 +24,6 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parents[1]
 PARTS = REPOSITORY / "scripts" / "bundle_parts"
 BUNDLES = REPOSITORY / "bundles"
-COMPLETE = ("train", "inference", "metadata")  # stand alone; the others are overlays on train.json
 SYSTEMS = ("systems/i3d", "systems/dense_vnet", "systems/med3d")  # networks of the comparisons, of train and inference
 OVERLAYS = ("evaluate", "multi_gpu_train", "inference_onnx", *SYSTEMS)
 TO_FILL = "<part>"

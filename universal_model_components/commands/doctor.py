@@ -112,7 +112,7 @@ def _check_settings(
         if key != "bundle_root" and key.split("::")[0] not in known:
             yield Finding(ERROR, f"{key}: no config of the bundle has this key: see its README for the right name")
     try:
-        check_settings({"patch_size": parser["patch_size"]} | parser.get_parsed_content("settings"))
+        check_settings(*map(parser.get_parsed_content, ("settings", "checked")))
     except Exception as error:  # MONAI wraps errors from reading the weights' recipe
         yield Finding(ERROR, reason_of(error))
         parser["follow_pretraining"] = False  # the other checks look at the run's own settings

@@ -132,7 +132,7 @@ def each(check: Check, of: str, least: int = 1, unique: bool = False) -> Check:
         good = is_list(value) and len(value) >= least and not any(check(one) for one in value)
         if good and unique and len(set(value)) < len(value):
             return "names one twice: name each once"
-        return None if good else f"is not a list of {of}"
+        return None if good else f"is not a list of {of}: write it as \"['first','second']\""
 
     return check_list
 

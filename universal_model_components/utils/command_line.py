@@ -47,7 +47,8 @@ def check_command_line(arguments: Sequence[str] | None = None) -> None:
     names = {*inspect.signature(run).parameters, *inspect.signature(ConfigWorkflow).parameters, "workflow_name"}
     names |= _tracking_keys(values.get("tracking"))
     wrong = []
-    for key, value in sorted(values.items(), key=lambda item: not item[0].endswith("_target_")):  # it takes the others
+    # another _target_ first: the other keys may be its arguments
+    for key, value in sorted(values.items(), key=lambda item: not item[0].endswith("_target_")):
         if key in names or key.startswith(ConfigParser.meta_key):
             continue
         if _is_known(parser, key, values):
