@@ -56,6 +56,8 @@ def release(
     sources = match_sources(listed, terms["sources"])
     file, bundle = folder / "models" / "model.pt", Path(bundles) / BUNDLE
     provenance = {**(read_provenance(file, {}) or {}), "license": terms["license"], "scans": sources}
+    for facts in provenance.get("data", {}).values():
+        facts["license"] = "by scan"
     text = (bundle / "docs" / "data_license.txt").read_text(encoding="utf-8")
     write_text(bundle / "docs" / "data_license.txt", license_text(text, terms["license"], sources, prepared))
     Path(evidence).mkdir(parents=True, exist_ok=True)
