@@ -22,12 +22,13 @@ def with_weights(bundle: Path, folder: Path, **settings: Any) -> Path:
         settings: top-level keys that replace those of train.json and inference.json, such as narrow `features`.
     """
     copy = folder / bundle.name
-    shutil.copytree(bundle, copy, ignore=shutil.ignore_patterns("*.pt", "*.ts", "*.onnx"))
+    shutil.copytree(bundle, copy, ignore=shutil.ignore_patterns("model.*", "*.ts", "*.onnx"))
     for file in filter(Path.is_file, (copy / "configs" / f"{name}.json" for name in ("train", "inference"))):
         config = json.loads(file.read_text())
         file.write_text(json.dumps(config | {key: value for key, value in settings.items() if key in config}, indent=4))
     if (bundle / "models/model.pt").is_file() and not settings:
-        shutil.copy(bundle / "models/model.pt", copy / "models")
+        for file in (bundle / "models").glob("model.*"):
+            shutil.copy(file, copy / "models")
     else:
         (copy / "models").mkdir(exist_ok=True)
         torch.save(open_bundle(copy).get_parsed_content("network_def").state_dict(), copy / "models/model.pt")
