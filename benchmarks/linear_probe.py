@@ -50,7 +50,7 @@ def main(
             file.write_text(json.dumps(chosen), encoding="utf-8")
             recipe["spacing"] = [spacing] * 3
             probe = FeatureProbe(network, recipe, 1, str(file), dataset_dir, modality, seed)
-            probe._read()
+            probe.read()
             fresh.append(probe.reference)
             trained.append(read_out(network.encoder.eval(), **probe.patches))
             print(f"seed {seed}: trained {trained[-1]:.3f}, untrained {fresh[-1]:.3f}", flush=True)

@@ -134,7 +134,7 @@ class FeatureProbe:
         """Read the features out at the end of the epochs of `engine`, a trainer."""
         if self.interval <= 0:
             return
-        engine.add_event_handler(Events.STARTED, self._read)
+        engine.add_event_handler(Events.STARTED, self.read)
         engine.add_event_handler(Events.EPOCH_STARTED, self._forget)
         engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self)
 
@@ -162,7 +162,7 @@ class FeatureProbe:
         for name in ("probe_auc", "probe_auc_untrained"):
             engine.state.metrics.pop(name, None)
 
-    def _read(self) -> None:
+    def read(self) -> None:
         """Read the scans, cut the patches, and read out the untrained encoder."""
         if self.datalist is None or self.dataset_dir is None:
             raise ValueError("probe_interval: a probe needs labeled scans: give probe_data::datalist and dataset_dir")
