@@ -9,7 +9,6 @@ from scan_files import body, write_scan
 
 from universal_model_components.experiments.cases import (
     count_cases,
-    digest,
     person_of,
     pretraining_datalist,
     split_people,
@@ -98,7 +97,3 @@ def test_a_datalist_is_written_once(tmp_path):
 def test_counts_of_cases():
     cases = list(range(10))
     assert [count_cases(cases, labels) for labels in ("all", 3, 10, 11, 0.1, 0.25, 0.01)] == [10, 3, 10, 0, 1, 3, 1]
-
-
-def test_a_digest_does_not_depend_on_the_order_of_keys():
-    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}) != digest({"a": 1})

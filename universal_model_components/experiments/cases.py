@@ -220,11 +220,6 @@ def write_once(file: Path, content: Mapping[str, Any]) -> None:
         raise ValueError(f"{file}: the scans or the split changed since the first run: give another --output")
 
 
-def digest(content: Any) -> str:
-    """Return eight hexadecimal digits that identify JSON content."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
-
-
 def count_cases(listed: Sequence[Any], labels: Any) -> int:
     """Return how many of the training cases "all", a number or a share of them are; 0 where there are too few."""
     total = len(listed)

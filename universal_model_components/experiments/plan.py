@@ -11,9 +11,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .cases import count_cases, digest, pretraining_datalist, read_datalist, task_datalists, write_once
+from ..utils.digests import digest
+from .cases import count_cases, pretraining_datalist, read_datalist, task_datalists, write_once
 from .jobs import FOLDERS, PRETRAINING, RUN, STORE, Job, Places, Step
 
+DIGITS = 8  # of the digests in names
 EVALUATION = "evaluation"  # step and folder of a pre-training's linear probes
 
 
@@ -51,13 +53,14 @@ def _pretrainings(
     shared, made = grid["pretraining"], {}
     if shared is None:
         return
+    scans = _pretraining_scans(grid, listed, places)
     for system, entry in grid["systems"].items():
         if "pretraining" not in entry:
             continue
-        store = _store(grid, listed, places, {**shared.get("prepare", {}), **entry["pretraining"].get("prepare", {})})
+        store = _store(grid, scans, places, {**shared.get("prepare", {}), **entry["pretraining"].get("prepare", {})})
         settings = {**shared.get("settings", {}), **entry["pretraining"].get("settings", {})}
         configs = entry["pretraining"].get("configs", shared["configs"])
-        key = digest([store.name, shared["bundle"], configs, settings])
+        key = digest([store.name, shared["bundle"], configs, settings], DIGITS)
         if key not in made:
             folder = places.output / FOLDERS[PRETRAINING] / f"{system}-{key}"
             paths = {"bundle_root": str(folder), "cube_store": str(store.folder / "cubes"), "resume": True}
@@ -71,22 +74,29 @@ def _pretrainings(
         yield system, (store, made[key])
 
 
-def _store(grid: Mapping[str, Any], listed: Mapping[str, Any], places: Places, prepare: Mapping[str, Any]) -> Job:
-    """Return the job that makes the cubes of the pre-trainings with these settings."""
+def _pretraining_scans(
+    grid: Mapping[str, Any], listed: Mapping[str, Any], places: Places
+) -> tuple[dict[str, Any], Any]:
+    """Return the keys of `prepare.json` that name the scans, and what the lists hold: a change makes another store."""
     shared = grid["pretraining"]
-    settings = dict(prepare)
     if "datalists" in shared:
-        lists: Any = [str(places.data / file) for file in shared["datalists"]]
-        content: Any = [read_datalist("pretraining", Path(file)) for file in lists]  # a change makes another store
-    else:
-        content = pretraining_datalist(grid, listed, places.data)
-        lists = str(places.output / "datalists" / f"pretraining-{digest(content)}.json")
-        write_once(Path(lists), content)
-        settings["dataset_dir"] = str(places.data)
-    name = f"cubes-{digest([shared['bundle'], prepare, content])}"
+        files = [str(places.data / file) for file in shared["datalists"]]
+        return {"datalist": files}, [read_datalist("pretraining", Path(file)) for file in files]
+    content = pretraining_datalist(grid, listed, places.data)
+    file = places.output / "datalists" / f"pretraining-{digest(content, DIGITS)}.json"
+    write_once(file, content)
+    return {"datalist": str(file), "dataset_dir": str(places.data)}, content
+
+
+def _store(
+    grid: Mapping[str, Any], scans: tuple[dict[str, Any], Any], places: Places, prepare: Mapping[str, Any]
+) -> Job:
+    """Return the job that makes the cubes of the pre-trainings with these settings."""
+    shared, (lists, content) = grid["pretraining"], scans
+    name = f"cubes-{digest([shared['bundle'], prepare, content], DIGITS)}"
     folder = places.output / FOLDERS[STORE] / name
-    paths = {"bundle_root": str(folder), "datalist": lists, "cube_store": str(folder / "cubes")}
-    step = Step("prepare", places.configs(shared["bundle"], "prepare.json"), {**settings, **paths})
+    paths = {"bundle_root": str(folder), "cube_store": str(folder / "cubes"), **lists}
+    step = Step("prepare", places.configs(shared["bundle"], "prepare.json"), {**prepare, **paths})
     facts = {"experiment": grid["name"], "run": name, "settings": dict(prepare)}
     return Job(name, STORE, folder, (step,), (), facts)
 
@@ -124,7 +134,7 @@ def _run(
         cubes = grid["steps_per_epoch"] * settings["batch_size"] / cell["labels"]
         settings["cubes_per_case"] = max(1, round(cubes))
     overlays, weights = tuple(system.get("configs", ())), [system["weights"]] if "weights" in system else []
-    key = digest([task["bundle"], *overlays, *weights, settings, listed, before.name if before else None])
+    key = digest([task["bundle"], *overlays, *weights, settings, listed, before.name if before else None], DIGITS)
     noise = f"-noise{cell['label_noise']}" if cell["label_noise"] else ""
     name = f"{cell['task']}-{cell['system']}-labels{cell['labels']}{noise}-seed{cell['seed']}-{key}"
     folder = places.output / FOLDERS[RUN] / name

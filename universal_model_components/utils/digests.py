@@ -8,6 +8,6 @@ import json
 from typing import Any
 
 
-def digest(content: Any) -> str:
-    """Return 16 hexadecimal digits of the SHA-256 of JSON values; the order of a mapping's keys does not matter."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+def digest(content: Any, digits: int = 16) -> str:
+    """Return hexadecimal digits of the SHA-256 of JSON values; the order of a mapping's keys does not matter."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:digits]
