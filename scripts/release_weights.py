@@ -2,7 +2,7 @@
 """Put trained weights into their bundle, with the licenses of the scans they were trained on.
 
     python scripts/release_weights.py pretraining weights --system universal
-    python scripts/release_weights.py demonstration WORK --bundle NAME --says "what they do" --datalist FILE \
+    python scripts/release_weights.py demonstration WORK --bundle NAME --says "they ..." --datalist FILE \
         --dataset_dir DATA
 
 `pretraining` takes an experiment's pre-training. It writes models/model.pt and model.provenance.json, the scans and
@@ -100,7 +100,7 @@ def release_demonstration(
     Args:
         work: --bundle_root of the training.
         bundle: name of the task's bundle.
-        says: what the weights do and were trained on, without a period: it follows "a demonstration: ".
+        says: what the weights do and were trained on, such as "they segment lesions": it follows "a demonstration: ".
         datalist: of the training.
         dataset_dir: of the training.
         data: folder that the sources name their scans from; by default the one that dataset_dir is in.

@@ -18,6 +18,7 @@ import copy
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -201,11 +202,12 @@ def fill(template: str, values: Mapping[str, str]) -> str:
 
 def weights_text(entry: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
     """Say in the README which weights there are, and what is missing for those of the task."""
-    missing = f"Missing to train them: {entry['missing']}."
+    what = "No weights are released with this bundle."
     if provenance:
         what = f"The weights in `models/` are a demonstration: {provenance['demonstration']}."
-        return f"{what}\nNone of the task itself are released. {missing}"
-    return f"No weights are released with this bundle. {missing}"
+        what += " In section 4, `--bundle_root $B/.. --output_dir RESULTS` uses them."
+        what += " None of the task itself are released."
+    return textwrap.fill(f"{what} Missing to train them: {entry['missing']}.", 119)
 
 
 def render_texts(task: str, entry: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, str]:

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 HEADING = "Weights"
+WIDTH = 119  # columns of a line
 
 
 def with_section(text: str, lines: Sequence[str]) -> str:
@@ -27,11 +29,9 @@ def of_pretraining(license_name: str, sources: Sequence[Mapping[str, Any]], cube
 
 def of_demonstration(provenance: Mapping[str, Any]) -> list[str]:
     """Describe the weights of a demonstration, by its provenance: its scans, and the sources of those before it."""
-    lines = [
-        f"The weights in models/ are a demonstration: {provenance['demonstration']}.",
-        f"They are under {provenance['license']}. Trained and chosen on these scans:",
-        *_listed(provenance["scans"]),
-    ]
+    what = f"The weights in models/ are a demonstration: {provenance['demonstration']}. They are under"
+    lines = textwrap.wrap(f"{what} {provenance['license']}. Trained and chosen on these scans:", WIDTH)
+    lines += _listed(provenance["scans"])
     if ancestor := provenance.get("continued_from"):
         lines += ["", f"Training started from weights under {ancestor['license']} (SHA-256 of their tensors"]
         lines += [f"{ancestor['sha256']}), which were trained on scans of:"]
