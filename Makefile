@@ -45,7 +45,7 @@ weights: $(READY)
 	$(if $(DATA),,$(error give the folder of the scans: make weights DATA=folder))
 	$(BIN)/python -m universal_model_components experiment run open --output "$(OUT)" --data "$(DATA)" \
 		--only "kind=pretraining,system=universal"
-	$(BIN)/python scripts/release_weights.py "$(OUT)" && $(BIN)/python scripts/model_card.py
+	$(BIN)/python scripts/release_weights.py pretraining "$(OUT)" && $(BIN)/python scripts/model_card.py
 
 package: bundles
 	$(if $(BASE_URL),,$(error give the address where dist/ will be served: make package BASE_URL=https://host/path))

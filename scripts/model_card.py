@@ -33,7 +33,9 @@ MEASURED = PARTS / "measured"
 CARD = "docs/model_card.md"
 PIPELINES = {"segmentation": "image-segmentation", "classification": "image-classification"}
 FEATURES = "image-feature-extraction"  # what the hub calls the use of a pre-training's weights
-ELSEWHERE = ("data", "scans", "metrics", "code", "sha256", "license", "recipe", "continued_from")  # own sections
+ELSEWHERE = (  # own sections
+    *("data", "scans", "metrics", "code", "sha256", "license", "recipe", "continued_from", "demonstration"),
+)
 OF_A_MACHINE = ("weights", "versions", "seconds", "pictures")  # in evaluation.json: not of the model
 BASELINES = ("corrupted_mse", "training_mean_mse")  # errors of no model, to compare a restoration with
 LEVEL = 0.95
@@ -100,13 +102,14 @@ def render_card(bundle: Path, models: Path, evaluation: Path) -> str:
         ValueError: when the weights are damaged, or are not those of their provenance.
     """
     metadata = read(bundle / "configs" / "metadata.json")
-    kind = read(PARTS / "tasks.json").get(bundle.name, {}).get("kind", FEATURES)
+    entry = read(PARTS / "tasks.json").get(bundle.name, {})
+    kind = entry.get("kind", FEATURES)
     model = models / "model.pt"
     provenance = (trusted_weights(model)[1] or {}) if model.is_file() else None
     measures = list(read_measures(evaluation)) if (evaluation / "evaluation.json").is_file() else []
     sections = {
         metadata["name"]: [f"{metadata['description']}.", "", f"{metadata['authors']}. Version {metadata['version']}."],
-        "Weights": list(_weights(provenance, metadata)),
+        "Weights": list(_weights(provenance, metadata, entry.get("missing"))),
         "Data": list(_data(provenance)),
         "Recipe": list(_recipe(provenance)),
         "Metrics": list(_metrics(provenance, measures)),
@@ -181,14 +184,19 @@ def _table(*rows: Sequence[Any]) -> list[str]:
     return [lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]]
 
 
-def _weights(provenance: Mapping[str, Any] | None, metadata: Mapping[str, Any]) -> Iterator[str]:
+def _weights(provenance: Mapping[str, Any] | None, metadata: Mapping[str, Any], missing: str | None) -> Iterator[str]:
     if provenance is None:
         yield "None are released with this bundle. Missing: `models/model.pt` with its provenance. Training writes both"
         yield f"from scans: {metadata['data_source']}."
+        if missing is not None:
+            yield f"Missing to train them: {missing}."
         return
     if not provenance:
         yield "`models/model.pt` has no provenance: how it was trained is unknown."
         return
+    if "demonstration" in provenance:
+        yield f"**A demonstration, not the weights of the task**: {provenance['demonstration']}."
+        yield from (f"None of the task itself are released. Missing to train them: {missing}.", "")
     versions = ", ".join(f"{name} {version}" for name, version in sorted(provenance.get("code", {}).items()))
     yield f"`models/model.pt`, of epoch {provenance.get('epoch', 'unknown')}; SHA-256 of the tensors:"
     yield f"`{provenance['sha256']}`. Written by {versions or 'unknown versions'}."

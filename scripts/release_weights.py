@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Put the weights of an experiment's pre-training into its bundle, with the licenses of the scans they were trained on.
+"""Put trained weights into their bundle, with the licenses of the scans they were trained on.
 
-    python scripts/release_weights.py weights --system universal
+    python scripts/release_weights.py pretraining weights --system universal
+    python scripts/release_weights.py demonstration WORK --bundle NAME --says "they ..." --datalist FILE \
+        --dataset_dir DATA
 
-It writes models/model.pt and model.provenance.json, the scans and their licenses in docs/data_license.txt, and the
-losses in docs/evidence/weights/: losses.csv has each epoch, first_steps.csv each of the first steps, to reproduce.
-A scan that released_scans.json does not name is refused: nothing is released that was trained on it.
+`pretraining` takes an experiment's pre-training. It writes models/model.pt and model.provenance.json, the scans and
+their licenses in docs/data_license.txt, and the losses in docs/evidence/weights/: losses.csv has each epoch,
+first_steps.csv each of the first steps, to reproduce. `demonstration` takes a target task's training on a stand-in for
+the task's data. It writes the same two files, and renders the bundle's texts and model card, which then name the
+weights a demonstration. A scan that released_scans.json does not name is refused: nothing is released that was trained
+on it.
 """
 
 from __future__ import annotations
@@ -20,20 +25,31 @@ from pathlib import Path
 from typing import Any
 
 import fire
+import model_card
+import render_bundles
+from monai.bundle import ConfigParser
+from weights_terms import of_pretraining, with_section
 
+from universal_model_components.tasks.segmentation_data import cases_identity, read_cases
 from universal_model_components.utils.files import write_text
-from universal_model_components.weights.loading import read_weights
-from universal_model_components.weights.provenance import read_provenance, write_weights
+from universal_model_components.weights.continuation import OF_AN_ANCESTOR
+from universal_model_components.weights.files import load_pickle
+from universal_model_components.weights.loading import read_weights, trusted_weights
+from universal_model_components.weights.provenance import (
+    METHOD_OF_A_TASK,
+    read_provenance,
+    tensors_sha256,
+    write_weights,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 EVIDENCE = REPOSITORY / "docs" / "evidence" / "weights"
 SOURCES = REPOSITORY / "scripts" / "released_scans.json"
 BUNDLE = "universal_model_pretraining"
 STEPS = 50
-HEADING = "Weights"
 
 
-def release(
+def release_pretraining(
     experiment: str,
     system: str = "universal",
     bundles: str = str(REPOSITORY / "bundles"),
@@ -59,12 +75,62 @@ def release(
     for facts in provenance.get("data", {}).values():
         facts["license"] = "by scan"
     text = (bundle / "docs" / "data_license.txt").read_text(encoding="utf-8")
-    write_text(bundle / "docs" / "data_license.txt", license_text(text, terms["license"], sources, prepared))
+    section = of_pretraining(terms["license"], sources, prepared)
+    write_text(bundle / "docs" / "data_license.txt", with_section(text, section))
     Path(evidence).mkdir(parents=True, exist_ok=True)
     write_text(Path(evidence) / "losses.csv", (folder / "output" / "losses.csv").read_text(encoding="utf-8"))
     write_text(Path(evidence) / "first_steps.csv", first_steps(folder / "output" / "tensorboard"))
     write_weights(bundle / "models" / "model.pt", read_weights(file), provenance)
     print(f"{bundle / 'models' / 'model.pt'}: weights of {folder.name}, trained on {len(listed)} scans")
+
+
+def release_demonstration(
+    work: str,
+    bundle: str,
+    says: str,
+    datalist: str,
+    dataset_dir: str,
+    data: str | None = None,
+    evaluation: str | None = None,
+    bundles: str = str(REPOSITORY / "bundles"),
+    sources: str = str(SOURCES),
+) -> None:
+    """Release the model of a finished target task, trained on a stand-in for the task's data, as a demonstration.
+
+    Args:
+        work: --bundle_root of the training.
+        bundle: name of the task's bundle.
+        says: what the weights do and were trained on, such as "they segment lesions": it follows "a demonstration: ".
+        datalist: of the training.
+        dataset_dir: of the training.
+        data: folder that the sources name their scans from; by default the one that dataset_dir is in.
+        evaluation: output folder of the evaluation on the test cases, for the model card.
+        bundles: folder of the bundles.
+        sources: JSON of the scans that weights may be released for.
+
+    Raises:
+        FileNotFoundError: when a file is missing.
+        ValueError: when the weights are not a target task's, were trained on other cases or on scans that may not be
+            used, started from weights without a license, or from weights that have seen a test case.
+    """
+    file, target = Path(work) / "models" / "model.pt", Path(bundles) / bundle
+    state, provenance = read_weights(file), read_provenance(file, {}) or {}
+    if provenance.get("method") != METHOD_OF_A_TASK:
+        raise ValueError(f"{file}: method {provenance.get('method')!r}, expected {METHOD_OF_A_TASK!r}: train {bundle}")
+    root = Path(data).resolve() if data is not None else Path(dataset_dir).resolve().parent
+    images, identity = trained_cases(Path(work), target, datalist, str(Path(dataset_dir).resolve()))
+    terms = json.loads(Path(sources).read_text(encoding="utf-8"))
+    found = match_sources([named_from(root, image) for image in images], terms["sources"])
+    ancestor = find_ancestor(provenance.get("pretrained_weights"), identity.get("pretrained_weights"))
+    check_unseen(ancestor, [named_from(root, image) for image in held_out(datalist, dataset_dir)])
+    provenance |= {"demonstration": says.strip().rstrip("."), "scans": found}
+    provenance["license"] = terms["license"] if ancestor is None else ancestor["license"]
+    if ancestor is not None:
+        provenance |= {"pretrained_weights": ancestor["file"], "continued_from": ancestor}
+    write_weights(target / "models" / "model.pt", state, provenance)
+    render_bundles.main([], Path(bundles))
+    model_card.write_cards(bundle, evaluation, bundles=bundles)
+    print(f"{target / 'models' / 'model.pt'}: a demonstration, trained and chosen on {len(images)} scans")
 
 
 def find_pretraining(experiment: Path, system: str) -> Path:
@@ -104,26 +170,79 @@ def match_sources(scans: Iterable[str], sources: Sequence[Mapping[str, Any]]) ->
             if any(fnmatchcase(scan, pattern) for pattern in source["scans"])
         ]
         if not places:
-            raise ValueError(
-                f"{scan}: not in {SOURCES.name}: exclude it from pre-training, or add its source and license"
-            )
+            raise ValueError(f"{scan}: not in {SOURCES.name}: exclude it from training, or add its source and license")
         found[places[0]]["scans"].append(scan)
     return [source for source in found if source["scans"]]
 
 
-def license_text(text: str, license_name: str, sources: Sequence[Mapping[str, Any]], cubes: int) -> str:
-    """Return data_license.txt with the section on the weights at its end replaced."""
-    count = sum(len(source["scans"]) for source in sources)
-    lines = [
-        f"The weights in models/ are under {license_name}, the license of the scans under share-alike terms among the",
-        f"{count} that they were trained on ({cubes:,} cubes). No label was used. Sources:",
+def trained_cases(work: Path, bundle: Path, datalist: str, dataset_dir: str) -> tuple[list[str], dict[str, Any]]:
+    """Return the scans that a target task was trained on or that chose its model, and the identity in its checkpoint.
+
+    Raises:
+        ValueError: when there is no checkpoint, or it was written for other cases.
+    """
+    checkpoint = load_pickle(work / "models" / "checkpoint.pt", "work", "give the bundle_root of a finished training")
+    identity, parser = dict(checkpoint["identity"]), ConfigParser()
+    parser.read_config(str(bundle / "configs" / "train.json"))
+    chosen = {key: identity[key] for key in ("label_fraction", "seed", "label_values") if key in identity}
+    parser.update({**chosen, "datalist": datalist, "dataset_dir": dataset_dir})
+    training, validation = (parser.get_parsed_content(f"{part}::dataset::data") for part in ("train", "validate"))
+    given = cases_identity(training, validation, dataset_dir)
+    if given != identity["datalist"]:
+        raise ValueError(f"datalist: {datalist} has {given}, {work} was trained with {identity['datalist']}: give that")
+    return sorted(case["image"] for case in (*training, *validation)), identity
+
+
+def held_out(datalist: str, dataset_dir: str) -> list[str]:
+    """Return the scans of the test cases; there may be none."""
+    folder = Path(dataset_dir).resolve()
+    return [
+        case["image"] for case in read_cases(datalist, folder, "test", ("image",), optional=True, check_files=False)
     ]
-    for source in sources:
-        lines += ["", f"- {source['source']}: {source['license']}, {source['attribution']}"]
-        lines += [f"  {source['url']}"] if "url" in source else []
-        lines += [f"  {scan}" for scan in source["scans"]]
-    head = text.partition(f"\n{HEADING}\n")[0].rstrip("\n")
-    return "\n".join([head, "", HEADING, "-" * 71, *lines, ""])
+
+
+def named_from(root: Path, image: str) -> str:
+    """Return a scan's path below a folder, by which sources name it.
+
+    Raises:
+        ValueError: when it is not below.
+    """
+    if not Path(image).is_relative_to(root):
+        raise ValueError(f"data: {image} is not below {root}: give the folder that {SOURCES.name} names scans from")
+    return Path(image).relative_to(root).as_posix()
+
+
+def find_ancestor(weights: str | None, identity: str | None) -> dict[str, Any] | None:
+    """Describe the released weights that a training started from, as a continued pre-training does; None for none.
+
+    Args:
+        weights: file that the provenance names.
+        identity: by which the checkpoint knows them.
+
+    Raises:
+        FileNotFoundError: when the file is gone.
+        ValueError: when its weights are others now, or have no license.
+    """
+    if weights is None:
+        return None
+    found, provenance = trusted_weights(weights)
+    sha256, stated = tensors_sha256(found.state), provenance or {}
+    if not str(identity).endswith(sha256[:16]):
+        raise ValueError(f"pretrained_weights: {weights} has changed since the training, it was {identity}: restore it")
+    if "license" not in stated:
+        raise ValueError(f"pretrained_weights: {weights} states no license: start from released weights")
+    return {"file": Path(found.name).name, "sha256": sha256, **{k: stated[k] for k in OF_AN_ANCESTOR if k in stated}}
+
+
+def check_unseen(ancestor: Mapping[str, Any] | None, scans: Iterable[str]) -> None:
+    """Check that no test scan was among the scans that the training's first weights were trained on.
+
+    Raises:
+        ValueError: when one was.
+    """
+    seen = {scan for source in (ancestor or {}).get("scans", []) for scan in source["scans"]}
+    if both := sorted(seen.intersection(scans)):
+        raise ValueError(f"datalist: the pretrained_weights were trained on {', '.join(both)}: take them out of 'test'")
 
 
 def first_steps(logs: Path) -> str:
@@ -146,6 +265,6 @@ def first_steps(logs: Path) -> str:
 
 if __name__ == "__main__":
     try:
-        fire.Fire(release)
-    except ValueError as error:
+        fire.Fire({"pretraining": release_pretraining, "demonstration": release_demonstration})
+    except (ValueError, OSError) as error:
         sys.exit(f"release_weights: {error}")

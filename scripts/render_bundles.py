@@ -9,6 +9,7 @@ A file is common/<file>, overlaid by <kind>/<file>, by <task>/<file> where there
 tasks.json; <task>/<name>.md fills {{name}} in the kind's README. A mapping is merged key by key, anything else
 replaced; a key "+name" appends to the list `name`, and a key with `::` goes deeper, as in MONAI. A value "<part>" must
 be filled by an overlay. Overlays for MONAI itself (evaluate, multi_gpu_train) keep their "+name" and `::` keys.
+Where a bundle has weights that are a demonstration, by their provenance, its texts and metadata say so.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ import copy
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from weights_terms import of_demonstration, with_section
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PARTS = REPOSITORY / "scripts" / "bundle_parts"
@@ -160,14 +164,18 @@ def render_config(name: str, task: str, kind: str, settings: Mapping[str, Any]) 
     config: dict[str, Any] = {}
     for part in parts:
         config = overlay(config, part)
-    config |= {key: value for key, value in settings.items() if key in config}
+    for key, value in settings.items():
+        if config.get(key) == f"$@trained['{key}']":  # what holds where the provenance of the weights does not state it
+            config["trained"][key] = value
+        elif key in config:
+            config[key] = value
     missing = list(unfilled(config))
     if missing:
         raise SystemExit(f"{name}.json of {kind}: nothing fills {missing}")
     return settings_first(config)
 
 
-def render_metadata(task: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+def render_metadata(task: str, entry: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, Any]:
     """Render metadata.json: common, of the kind, of the task; the input's shape is the task's patch."""
     parts = [PARTS / "common" / "metadata.json", PARTS / entry["kind"] / "metadata.json"]
     metadata: dict[str, Any] = {}
@@ -182,6 +190,8 @@ def render_metadata(task: str, entry: Mapping[str, Any]) -> dict[str, Any]:
         if described["type"] == "image":
             described["spatial_shape"] = shape
     metadata.pop("data_license", None)
+    if provenance:
+        metadata["description"] += f". The weights in models/ are a demonstration: {provenance['demonstration']}"
     return metadata
 
 
@@ -190,7 +200,17 @@ def fill(template: str, values: Mapping[str, str]) -> str:
     return re.sub(r"\{\{(\w+)\}\}", lambda found: values[found[1]], template)
 
 
-def render_texts(task: str, entry: Mapping[str, Any]) -> dict[str, str]:
+def weights_text(entry: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
+    """Say in the README which weights there are, and what is missing for those of the task."""
+    what = "No weights are released with this bundle."
+    if provenance:
+        what = f"The weights in `models/` are a demonstration: {provenance['demonstration']}."
+        what += " In section 4, `--bundle_root $B/.. --output_dir RESULTS` uses them."
+        what += " None of the task itself are released."
+    return textwrap.fill(f"{what} Missing to train them: {entry['missing']}.", 119)
+
+
+def render_texts(task: str, entry: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, str]:
     """Render README and data license, and copy what is the same in every bundle."""
     metadata = read(PARTS / "metadata" / f"{task}.json")
     measured = PARTS / "measured" / f"{task}.md"
@@ -203,14 +223,17 @@ def render_texts(task: str, entry: Mapping[str, Any]) -> dict[str, str]:
         "notes": "\n".join(entry.get("notes", [])),
         "settings": "\n".join(f"| `{key}` | `{json.dumps(value)}` |" for key, value in entry["settings"].items()),
         "data_license": "\n".join(metadata["data_license"]),
+        "weights": weights_text(entry, provenance),
+        "contents": "no scans, and the weights described at the end" if provenance else "no scans and no weights",
         "patch": ",".join(map(str, render_config("train", task, entry["kind"], entry["settings"])["patch_size"])),
         "measured": measured.read_text(encoding="utf-8").strip() if measured.is_file() else "Nothing was measured yet.",
     }
     values |= {part.stem: part.read_text(encoding="utf-8").strip() for part in (PARTS / task).glob("*.md")}
     kind = PARTS / entry["kind"]
+    terms = fill((PARTS / "common" / "data_license.txt").read_text(encoding="utf-8"), values)
     return {
         "docs/README.md": fill((kind / "README.md").read_text(encoding="utf-8"), values),
-        "docs/data_license.txt": fill((PARTS / "common" / "data_license.txt").read_text(encoding="utf-8"), values),
+        "docs/data_license.txt": with_section(terms, of_demonstration(provenance)) if provenance else terms,
         "configs/logging.conf": (PARTS / "common" / "logging.conf").read_text(encoding="utf-8"),
         "large_files.yml": "large_files: []\n",
         "LICENSE": (REPOSITORY / "LICENSE").read_text(encoding="utf-8"),
@@ -218,9 +241,10 @@ def render_texts(task: str, entry: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def render() -> dict[Path, str]:
+def render(bundles: Path | None = None) -> dict[Path, str]:
     """Return the content of every file of every task bundle, and of the configs of the pre-training."""
-    by_hand = sorted((BUNDLES / "universal_model_pretraining" / "configs").glob("*.json"))
+    bundles = bundles or BUNDLES
+    by_hand = sorted((bundles / "universal_model_pretraining" / "configs").glob("*.json"))
     files = {file: lay_out(settings_first(read(file))) + "\n" for file in by_hand}
     for task, entry in read(PARTS / "tasks.json").items():
         configs = {name: render_config(name, task, entry["kind"], entry["settings"]) for name in ("train", "inference")}
@@ -228,22 +252,25 @@ def render() -> dict[Path, str]:
         if unknown:
             raise SystemExit(f"tasks.json: {task} sets {unknown}, which no config of {entry['kind']} has")
         configs |= {name: render_config(name, task, entry["kind"], {}) for name in OVERLAYS}
-        configs["metadata"] = render_metadata(task, entry)
+        provenance = read(bundles / task / "models" / "model.provenance.json")
+        if "demonstration" not in provenance:  # not released: of a training in the bundle's own folder
+            provenance = {}
+        configs["metadata"] = render_metadata(task, entry, provenance)
         texts = {f"configs/{name}.json": lay_out(config) + "\n" for name, config in configs.items()}
-        files |= {BUNDLES / task / name: text for name, text in (texts | render_texts(task, entry)).items()}
+        files |= {bundles / task / name: text for name, text in (texts | render_texts(task, entry, provenance)).items()}
     return files
 
 
-def main(arguments: list[str]) -> int:
-    """Write the bundles, or compare them."""
+def main(arguments: list[str], bundles: Path | None = None) -> int:
+    """Write the bundles, or compare them; by default those of this repository."""
     if arguments not in ([], ["--check"]):
         print(__doc__)
         return 2
     stale = []
-    for file, text in render().items():
+    for file, text in render(bundles).items():
         if file.is_file() and file.read_text(encoding="utf-8") == text:
             continue
-        stale.append(str(file.relative_to(REPOSITORY)))
+        stale.append(str(file.relative_to(bundles.parent if bundles else REPOSITORY)))
         if not arguments:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")

@@ -53,7 +53,9 @@ def experiment(tmp_path):
 
 
 def release(script, folder):
-    script.release(str(folder / "weights"), bundles=str(folder / "bundles"), evidence=str(folder / "evidence"))
+    script.release_pretraining(
+        str(folder / "weights"), bundles=str(folder / "bundles"), evidence=str(folder / "evidence")
+    )
 
 
 def test_weights_are_released_with_the_scans_that_they_saw(script, experiment):

@@ -74,3 +74,12 @@ def test_settings_of_inference_are_those_of_the_weights(tmp_path):
     state = {"w": torch.zeros(1)}
     write_weights(tmp_path / "model.pt", state, complete({"features": [16, 32], "seed": 3}, state))
     assert trained_with(tmp_path / "model.pt", **defaults) == {"features": [16, 32], "patch_size": [64, 64, 32]}
+
+
+@pytest.mark.parametrize(("modality", "expected"), [(None, {"ct": [-9, 9]}), ("ct", [-9, 9]), ("mri", [0, 4000])])
+def test_settings_by_modality_are_those_of_the_runs_own(modality, expected, tmp_path):
+    state = {"w": torch.zeros(1)}
+    write_weights(tmp_path / "model.pt", state, complete({"intensity_range": {"ct": [-9, 9]}}, state))
+    (tmp_path / "model.onnx").write_bytes(b"")  # has the same provenance beside it
+    for name in ("model.pt", "model.onnx"):
+        assert trained_with(tmp_path / name, modality, intensity_range=[0, 4000]) == {"intensity_range": expected}

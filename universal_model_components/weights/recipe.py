@@ -15,18 +15,26 @@ from .provenance import read_provenance
 logger = logging.getLogger(__name__)
 
 
-def trained_with(weights: str | Path | None, **defaults: Any) -> dict[str, Any]:
+def trained_with(weights: str | Path | None, modality: str | None = None, **defaults: Any) -> dict[str, Any]:
     """Return settings as the provenance beside some weights states them, the others as given.
 
     Args:
-        weights: file of the weights; it need not exist, and is not read itself.
+        weights: file of the weights; it need not exist, and is not read itself. The provenance beside an export of
+            the weights is that of the weights: model.onnx has model.provenance.json too.
+        modality: of this run's scans, where a run has one: where the provenance states a setting by modality, that of
+            this modality is taken. None takes it as it is stated.
         defaults: by key: what holds where there is no provenance, or it does not state the key.
 
     Raises:
         ValueError: when the provenance is not JSON.
     """
     provenance = {} if weights is None else read_provenance(weights, {}) or {}
-    return {key: provenance.get(key, value) for key, value in defaults.items()}
+    return {key: _of_modality(provenance.get(key, value), modality, value) for key, value in defaults.items()}
+
+
+def _of_modality(stated: Any, modality: str | None, default: Any) -> Any:
+    """Return what is stated for a modality, where it is stated by modality; the default where it lacks this one."""
+    return stated.get(modality, default) if modality is not None and isinstance(stated, Mapping) else stated
 
 
 def image_recipe(
