@@ -119,7 +119,7 @@ def differences(results: Results, pooled: Sequence[Comparison], comparisons: Seq
             f"Gain over “{base}” in percentage points, from pairs of runs with the same seed on the same cases; a "
             f"positive gain is better. The {100 * LEVEL:g} % intervals are Student's t times a bootstrap standard "
             "error that draws seeds and cases again. “Helps” and “hurts” are intervals that exclude zero. Runs of a "
-            "system share one pre-training: how much another pre-training would differ is not in the intervals."
+            "system on a task share one pre-training: how much another one would differ is not in the intervals."
         ),
         Words(
             "p (seeds): sign-flip test that exchanges the two runs of a seed; n pairs give no p below 2/2ⁿ. p (cases): "

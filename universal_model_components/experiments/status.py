@@ -46,8 +46,9 @@ def print_status(output: Path) -> None:
     before |= {name: output / FOLDERS[STORE] / name for name in experiment["stores"]}
     states = {name: state_of(folder) for name, folder in {**before, **folders}.items()}
     print(f"{experiment['title']}: {_counts([states[name] for name in folders])}")
+    users = _users(experiment)
     for name in before:
-        print(f"  {name}: {states[name]}")
+        print(f"  {name}: {states[name]}{users.get(name, '')}")
     for line in _table(experiment, states):
         print(line)
     for name, folder in {**before, **folders}.items():
@@ -59,6 +60,15 @@ def print_status(output: Path) -> None:
         print(
             f"{sum(seconds) / 3600:.1f} hours of runs so far, {mean(seconds):.0f} s a run; about {left:.1f} hours left"
         )
+
+
+def _users(experiment: dict[str, Any]) -> dict[str, str]:
+    """Name the systems of each pre-training that more than the one after which it is named start from."""
+    users: dict[str, list[str]] = {}
+    for run in experiment["runs"]:
+        systems = users.setdefault(run["pretraining"], [])
+        systems += [] if run["system"] in systems else [run["system"]]
+    return {name: f" (of {', '.join(systems)})" for name, systems in users.items() if len(systems) > 1}
 
 
 def _counts(states: list[str]) -> str:
