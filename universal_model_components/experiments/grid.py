@@ -142,7 +142,7 @@ def _check_order(place: str, systems: Mapping[str, Any]) -> None:
         while earlier is not None:
             if earlier in seen or earlier not in list(entries):
                 others = [other for other in entries if other != name]
-                what = "has no pre-training, or this one is part of it"
+                what = "has no pre-training, or one that continues itself"
                 raise ValueError(f"{place}: {name}: pretraining: continues: {earlier!r} {what}: give one of {others}")
             seen.append(earlier)
             earlier = entries[earlier].get("continues")
