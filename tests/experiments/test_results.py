@@ -151,6 +151,42 @@ def test_effects_compare_pretrainings_that_differ_in_one_module():
     assert Effect("mial", "a", "b", "probe", before=0.9, after=0.6).as_claimed
 
 
+def test_pretrainings_of_tasks_and_of_other_plans_are_not_mixed():
+    """Each task's pre-training is a row, and effects are within a task and a kind of pre-training."""
+
+    def pretraining(system: str, task: str | None, scale: bool, probe: float) -> dict:
+        found = {"run": f"{system}-{task}", "system": system, "settings": {"mial": False, "scale_classifier": scale}}
+        return {
+            **found,
+            **({"task": task} if task else {}),
+            "probes": {"scale": probe},
+            "seconds": 60 * (task == "one"),
+        }
+
+    kinds = [("plain", False), ("sc", True)]
+    found = [pretraining(*kind[:1], task, kind[1], 0.5 + kind[1] / 4) for kind in kinds for task in ("one", "two")]
+    found += [pretraining("shared", None, False, 0.9), pretraining("rotation", "one", False, 0.1)]
+    cells = [make_cell(task, scratch=[[0.1]], sc=[[0.2]]) for task in ("one", "two")]
+    results = make_results(cells, {entry["run"]: entry for entry in found})
+    own = {"scans": "own"}
+    results.grid["tasks"] = {"one": {"title": "Task 1"}, "two": {}}
+    results.grid["systems"] = {"scratch": {}, "shared": {"pretraining": {}}}
+    results.grid["systems"] |= {name: {"pretraining": own} for name, _ in kinds}
+    results.grid["systems"] |= {"rotation": {"pretraining": {**own, "configs": ["train_rotation.json"]}}}
+    effects = [(effect.without, effect.with_it) for effect in module_effects(results)]
+    assert effects == [(f"plain-{task}", f"sc-{task}") for task in ("one", "two")]
+    results.grid["pretrainings"] = [{key: p[key] for key in ("run", "system", "task") if key in p} for p in found]
+    text = trends.probes(results).to_markdown()
+    assert [line.count("| plain, Task 1 |") for line in text.splitlines()].count(1) == 2
+    assert "| sc, two |" in text
+    assert "| shared |" in text
+    results.grid["runs"] = [{"system": "sc", "pretraining": f"sc-{task}"} for task in ("one", "two")]
+    results.grid["systems"]["sc"]["pretraining"] = {**own, "continues": "shared"}
+    text = trends.cost(results).to_markdown()
+    assert "| sc | 0 | not run | – | 2 | 30.0 | – |" in text
+    assert "continues another one is counted without" in text
+
+
 def test_pieces_as_html_and_markdown():
     blocks = [Words("a < b"), Verdict("yes", True), Table("Caption", ["x", "y"], [["a|b", "1"]])]
     section = Section("name", "Title", [*blocks, Chart("chart", "<svg width='1'/>", "What it shows")])

@@ -70,5 +70,5 @@ def _rest(results: Results, record: Record) -> tuple[Any, ...]:
     """What a pre-training is besides its modules: its settings, its task, and what the grid says of its system."""
     settings = {key: value for key, value in (record.get("settings") or {}).items() if key not in MODULES}
     entry = results.grid["systems"].get(record["system"], {}).get("pretraining", {})
-    planned = {key: value for key, value in entry.items() if key not in ("settings", "evaluate")}
+    planned = {key: value for key, value in entry.items() if key not in ("settings", "tasks", "evaluate")}
     return settings, record.get("task"), planned
