@@ -17,6 +17,7 @@ from universal_model_components.experiments.plan import describe, make_jobs
 from universal_model_components.experiments.pretrainings import EVALUATION, plan_pretrainings
 from universal_model_components.experiments.runs import is_finished
 from universal_model_components.experiments.scheduling import choose, read_filter, slurm_script, unfinished
+from universal_model_components.experiments.status import print_status
 
 
 def planned(folder, **changes):
@@ -193,6 +194,23 @@ def test_what_is_left(tmp_path):
     assert not is_finished(runs[0], test=True)
     assert unfinished(jobs, True) == runs
     assert store not in unfinished(jobs, True)
+
+
+def test_status_names_the_systems_of_a_shared_pretraining(tmp_path, capsys):
+    systems = {
+        "universal": {"pretraining": {}},
+        "scratch": {},
+        "same": {"pretraining": {}},
+        "own": {"pretraining": OWN},
+    }
+    grid, jobs = planned(tmp_path, systems=systems, seeds=[0])
+    (tmp_path / "out" / "experiment.json").write_text(json.dumps(describe(grid, jobs)))
+    shared, own = (job for job in jobs if job.kind == "pretraining")
+    finish(own)
+    print_status(tmp_path / "out")
+    lines = capsys.readouterr().out.splitlines()
+    assert f"  {shared.name}: left (of universal, same)" in lines
+    assert f"  {own.name}: finished" in lines
 
 
 def test_filters(tmp_path):

@@ -27,7 +27,6 @@ from universal_model_components.experiments.results import (
     Results,
     labels_in_words,
     paper_table,
-    read_json,
     read_results,
 )
 
@@ -95,8 +94,8 @@ def test_an_output_folder_is_read(tmp_path: Path):
     (tmp_path / "runs" / "a" / "record.json").write_text(json.dumps({**run, **record([0.5])}))
     assert read_results(tmp_path).cells[0].scores("scratch") == [0.5]
     (tmp_path / "experiment.json").write_text("[]")
-    with pytest.raises(ValueError, match=r"experiment\.json: holds a list, expected a grid"):
-        read_json(tmp_path / "experiment.json", "a grid")
+    with pytest.raises(ValueError, match=r"experiment\.json: holds a list, expected the resolved grid"):
+        read_results(tmp_path)
 
 
 def test_comparisons_and_ranks():
@@ -120,6 +119,17 @@ def test_comparisons_and_ranks():
     systems, ranks, count = rank(results, cells, repeats=100)
     assert ranks is not None
     assert (systems, count, ranks.mean.tolist()) == (["scratch", "better", "same"], 2, [2.5, 1.0, 2.5])
+
+
+def test_the_caption_of_gains_says_what_they_are():
+    runs = [[0.1, 0.2], [0.3, 0.4]]
+    results = make_results(
+        [make_cell("one", scratch=runs, better=runs), make_cell("two", scratch=runs, better=runs[:1])]
+    )
+    comparisons = compare_all(results, repeats=10)
+    text = sections.differences(results, compare_over_tasks(results, comparisons), comparisons).to_markdown()
+    assert "Gain in IoU over “scratch” on test cases. Dots are means of 1 to 2 pairs of runs" in text
+    assert "Dots are means of 3 pairs of runs" in text
 
 
 def test_curves_are_averaged_where_all_seeds_have_them():

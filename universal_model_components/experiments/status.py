@@ -10,7 +10,7 @@ from typing import Any
 
 from ..utils.locks import locked
 from .jobs import FOLDERS, PRETRAINING, RUN, STORE
-from .records import RECORD, STATE, read_json
+from .records import RECORD, read_if_there, read_record, read_state
 from .runs import FAILED, FINISHED
 
 EXPERIMENT = "experiment.json"
@@ -18,15 +18,18 @@ RUNNING, LEFT = "running", "left"
 
 
 def state_of(folder: Path) -> str:
-    """Return "finished", "running", "failed" or "left" for the folder of a job."""
-    if (folder / RECORD).is_file():
-        return FINISHED
+    """Return "finished", "running", "failed" or "left" for the folder of a job.
+
+    A finished run that is being evaluated on the test cases is running.
+    """
     if not folder.is_dir():
         return LEFT
     with locked(folder / "lock") as lock:
         if lock is None:
             return RUNNING
-    return FAILED if read_json(folder / STATE).get("failed") else LEFT
+    if read_state(folder).get("failed"):
+        return FAILED
+    return FINISHED if (folder / RECORD).is_file() else LEFT
 
 
 def print_status(output: Path) -> None:
@@ -38,7 +41,7 @@ def print_status(output: Path) -> None:
     Raises:
         ValueError: when there is no experiment.
     """
-    experiment = read_json(output / EXPERIMENT)
+    experiment = read_if_there(output / EXPERIMENT, "the resolved grid of an experiment")
     if not experiment:
         raise ValueError(f"output: no {EXPERIMENT} in {output}: give the folder of an `experiment run`")
     folders = {entry["run"]: output / FOLDERS[RUN] / entry["run"] for entry in experiment["runs"]}
@@ -53,8 +56,8 @@ def print_status(output: Path) -> None:
         print(line)
     for name, folder in {**before, **folders}.items():
         if states[name] == FAILED:
-            print(f"{name}: failed: {folder / read_json(folder / STATE)['failed']}.log")
-    seconds = [read_json(folder / RECORD)["seconds"] for name, folder in folders.items() if states[name] == FINISHED]
+            print(f"{name}: failed: {folder / read_state(folder)['failed']}.log")
+    seconds = [read_record(folder)["seconds"] for name, folder in folders.items() if states[name] == FINISHED]
     if seconds:
         left = mean(seconds) * (len(folders) - len(seconds)) / 3600
         print(
