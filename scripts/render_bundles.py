@@ -61,6 +61,7 @@ USER_KEYS = (  # the order of the keys that users set, in every config: they com
 LAST = (  # after whatever an overlay adds
     *(
         "train",
+        "ramp",
         "early_stop",
         "alarm",
         "validation_alarm",
