@@ -71,6 +71,7 @@ _PUBLIC = {
     "training.metrics": "at_least_as_good constant_error count_predicted input_and_target logits_and_targets "
     "lower_is_better read_metric",
     "training.overlap": "ForegroundDice ForegroundIoU",
+    "training.reversal": "ReversalRamp",
     "training.run": "place_network run_training",
     "training.schedules": "FineTuningSchedule fine_tuning_groups",
     "training.sampling": "BalancedBatchSampler SamplerStep",

@@ -88,6 +88,7 @@ PRETRAINING_TRAIN = {
     "beta": [-10, "ten", True],
     "unchanged_weight": [2, -0.1, "half"],
     "reversal": [-1, "on"],
+    "reversal_ramp": [1.5, -0.1, "on"],
     "accumulation_steps": [0, 1.5, -1],
     "gradient_clip": [-1, "on", None],
     "warmup_steps": [-5, 2.5, "many"],

@@ -9,6 +9,7 @@ from scan_files import body, write_scan
 
 from universal_model_components.experiments.cases import (
     count_cases,
+    own_datalist,
     person_of,
     pretraining_datalist,
     split_people,
@@ -70,6 +71,12 @@ def test_tasks_of_the_same_people_share_their_split_and_pretraining_sees_none_of
     assert people_of(before, "test") == held
     assert {entry["image"].split("/")[0] for entry in before["training"]} == {"ct", "mri", "t1"}
     assert all("label" not in entry for entry in before["training"])
+    own = own_datalist("ct", tasks["ct"], listed["ct"])
+    assert people_of(own, "training") == people_of(listed["ct"], "training")
+    assert people_of(own, "test") == people_of(listed["ct"], "test") | people_of(listed["ct"], "validation")
+    assert {entry["image"].split("/")[0] for entry in own["training"]} == {"ct"}
+    twice = {**listed["ct"], "training": [*listed["ct"]["training"], *listed["ct"]["test"]]}  # as a user's may be
+    assert own_datalist("ct", tasks["ct"], twice) == own
     tasks["ct"]["split"] = {"test": 1, "validation": 2}
     with pytest.raises(ValueError, match=r"split: other tasks of the people 'us'"):
         task_datalists(grid, tmp_path)

@@ -58,6 +58,21 @@ def test_what_a_grid_leaves_out_is_filled_in(tmp_path):
         [{"tasks": {"heart": {**HEART, "split": {"test": -1, "validation": 1}}}}, "split: test: -1 is not a number"],
         [{"systems": {"scratch": {"pretraining": {"mial": False}}}}, "scratch: pretraining: unknown key 'mial'"],
         [{"systems": {"scratch": {"pretraining": True}}}, "scratch: pretraining is True, expected a mapping"],
+        [{"systems": {"scratch": {"pretraining": {"scans": "ct"}}}}, "pretraining: scans: 'ct': give 'own'"],
+        [{"systems": {"scratch": {"pretraining": {"tasks": {}}}}}, "pretraining: tasks: without 'scans': 'own'"],
+        [
+            {"systems": {"scratch": {"pretraining": {"scans": "own", "tasks": {"liver": {}}}}}},
+            "pretraining: tasks: 'liver' is none of the tasks",
+        ],
+        [
+            {"systems": {"scratch": {}, "more": {"pretraining": {"continues": "scratch"}}}},
+            r"more: pretraining: continues: 'scratch' has no pre-training.* give one of \[\]",
+        ],
+        [
+            {"systems": {name: {"pretraining": {"continues": "one"}} for name in ("scratch", "one")}},
+            r"scratch: pretraining: continues: 'one' has no pre-training, or one that continues itself: .*\['one'\]",
+        ],
+        [{"pretraining": {"bundle": "x", "configs": []}}, "give either 'scans'"],
     ],
 )
 def test_mistakes_in_a_grid_are_named(tmp_path, changes, message):

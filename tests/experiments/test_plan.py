@@ -4,17 +4,20 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
-from miniature import PRETRAINING, write_miniature
+from miniature import PRETRAINING, miniature, write_miniature
 
 from universal_model_components.experiments.cases import read_datalist
 from universal_model_components.experiments.grid import read_grid
 from universal_model_components.experiments.jobs import Places, Step
 from universal_model_components.experiments.plan import describe, make_jobs
+from universal_model_components.experiments.pretrainings import EVALUATION, plan_pretrainings
 from universal_model_components.experiments.runs import is_finished
 from universal_model_components.experiments.scheduling import choose, read_filter, slurm_script, unfinished
+from universal_model_components.experiments.status import print_status
 
 
 def planned(folder, **changes):
@@ -100,6 +103,85 @@ def test_a_system_has_its_own_configs_weights_and_cubes(tmp_path):
     assert rotation.steps[0].configs[1].endswith("train_rotation.json")
 
 
+OWN = {"scans": "own", "tasks": {"heart": {"epochs": 3}}}
+
+
+def test_a_pretraining_on_a_tasks_own_scans_continues_another_one(tmp_path):
+    names = [{job.name for job in planned(tmp_path / "plain")[1]}]
+    heart = miniature()["tasks"]["heart"]
+    systems = {
+        "scratch": {},
+        "own": {"pretraining": {**OWN, "continues": "universal"}},
+        "universal": {"pretraining": {}},
+    }
+    grid, jobs = planned(tmp_path, systems=systems, tasks={"heart": heart, "again": {**heart, "people": "heart"}})
+    names.append({job.name for job in jobs})
+    assert names[0] <= names[1]  # names do not depend on what other systems and tasks there are
+    order = [(job.kind, job.facts.get("system"), job.facts.get("task")) for job in jobs if job.facts["run"] in names[1]]
+    assert order[1:6] == [
+        ("store", None, None),
+        ("pretraining", "universal", None),
+        ("store", None, None),
+        ("pretraining", "own", "heart"),
+        ("run", "own", "heart"),
+    ]
+    universal, own, again = (job for job in jobs if job.kind == "pretraining")
+    assert own.needs == (jobs[3].name, universal.name)
+    assert own.name.startswith("own-heart-")
+    assert again.facts["task"] == "again"
+    train, evaluation = own.steps
+    given = {"mial": False, "modalities": ["mri"], "epochs": 3, "pretrained_weights": str(universal.weights)}
+    assert {key: train.settings[key] for key in given} == given
+    assert "pretrained_weights" not in evaluation.settings
+    assert evaluation.settings["output_dir"] == str(own.folder / EVALUATION)
+    [prepare] = jobs[3].steps
+    listed = json.loads(Path(prepare.settings["datalist"]).read_text())
+    assert prepare.settings["modalities"] == ["mri"]
+    assert [len(listed[split]) for split in ("training", "test")] == [3, 2]
+    runs = {(job.facts["system"], job.facts["task"]): job for job in jobs if job.kind == "run"}
+    for task, before in (("heart", own), ("again", again)):
+        assert runs["own", task].steps[0].settings["pretrained_weights"] == str(before.weights)
+    assert describe(grid, jobs)["pretrainings"][:2] == [
+        {"run": universal.name, "system": "universal"},
+        {"run": own.name, "system": "own", "task": "heart"},
+    ]
+    left = unfinished(choose(jobs, read_filter("system=own,task=heart,seed=0")), False)
+    assert [job.kind for job in left] == ["store", "pretraining", "store", "pretraining", "run"]
+    finish(own)
+    assert [job.kind for job in unfinished(left, False)] == ["run"]
+
+
+def test_what_a_pretraining_continues_is_in_its_name(tmp_path):
+    systems = {"scratch": {}, "universal": {"pretraining": {}}, "own": {"pretraining": OWN}}
+    systems["more"] = {"pretraining": {"continues": "own"}}
+    before = planned(tmp_path, systems=systems)[1]
+    systems["universal"] = {"pretraining": {"settings": {"epochs": 2}}}
+    systems["more"] = {"pretraining": {"continues": "universal"}}
+    after = planned(tmp_path, systems=systems)[1]
+    names = [{job.facts["system"]: job.name for job in jobs if job.kind == "pretraining"} for jobs in (before, after)]
+    assert names[0]["own"] == names[1]["own"]
+    assert names[0]["more"].startswith("more-heart-")  # it is of a task as the one that it continues is
+    assert len(set(names[0].values()) & set(names[1].values())) == 1
+
+
+def test_own_scans_of_a_datalist_need_no_others(tmp_path):
+    pretraining = {key: value for key, value in PRETRAINING.items() if key != "scans"}
+    listed = {"nodules": {split: [{"image": f"{split}.nii", "label": 0}] for split in ("training", "validation")}}
+    (tmp_path / "list.json").write_text(json.dumps(listed["nodules"]))
+    task = {"bundle": "lung_nodule_ct_classification", "metric": "auc", "modality": "ct", "datalist": "list.json"}
+    grid, _ = planned(
+        tmp_path,
+        pretraining=pretraining,
+        systems={"scratch": {}, "own": {"pretraining": {"scans": "own"}}},
+        tasks={"nodules": {**task, "dataset_dir": "LUNA"}},
+    )
+    before = plan_pretrainings(grid, listed, Places(tmp_path / "out", tmp_path, REPOSITORY / "bundles"))
+    assert list(before) == [("own", "nodules")]
+    content = json.loads(Path(before["own", "nodules"][0].steps[0].settings["datalist"]).read_text())
+    found = {split: [(scan["image"], scan["modality"]) for scan in content[split]] for split in ("training", "test")}
+    assert found == {"training": [("LUNA/training.nii", "ct")], "test": [("LUNA/validation.nii", "ct")]}
+
+
 def test_what_is_left(tmp_path):
     _, jobs = planned(tmp_path)
     store, before = (next(job for job in jobs if job.kind == kind) for kind in ("store", "pretraining"))
@@ -112,6 +194,23 @@ def test_what_is_left(tmp_path):
     assert not is_finished(runs[0], test=True)
     assert unfinished(jobs, True) == runs
     assert store not in unfinished(jobs, True)
+
+
+def test_status_names_the_systems_of_a_shared_pretraining(tmp_path, capsys):
+    systems = {
+        "universal": {"pretraining": {}},
+        "scratch": {},
+        "same": {"pretraining": {}},
+        "own": {"pretraining": OWN},
+    }
+    grid, jobs = planned(tmp_path, systems=systems, seeds=[0])
+    (tmp_path / "out" / "experiment.json").write_text(json.dumps(describe(grid, jobs)))
+    shared, own = (job for job in jobs if job.kind == "pretraining")
+    finish(own)
+    print_status(tmp_path / "out")
+    lines = capsys.readouterr().out.splitlines()
+    assert f"  {shared.name}: left (of universal, same)" in lines
+    assert f"  {own.name}: finished" in lines
 
 
 def test_filters(tmp_path):

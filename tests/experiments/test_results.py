@@ -27,7 +27,6 @@ from universal_model_components.experiments.results import (
     Results,
     labels_in_words,
     paper_table,
-    read_json,
     read_results,
 )
 
@@ -95,8 +94,8 @@ def test_an_output_folder_is_read(tmp_path: Path):
     (tmp_path / "runs" / "a" / "record.json").write_text(json.dumps({**run, **record([0.5])}))
     assert read_results(tmp_path).cells[0].scores("scratch") == [0.5]
     (tmp_path / "experiment.json").write_text("[]")
-    with pytest.raises(ValueError, match=r"experiment\.json: holds a list, expected a grid"):
-        read_json(tmp_path / "experiment.json", "a grid")
+    with pytest.raises(ValueError, match=r"experiment\.json: holds a list, expected the resolved grid"):
+        read_results(tmp_path)
 
 
 def test_comparisons_and_ranks():
@@ -120,6 +119,17 @@ def test_comparisons_and_ranks():
     systems, ranks, count = rank(results, cells, repeats=100)
     assert ranks is not None
     assert (systems, count, ranks.mean.tolist()) == (["scratch", "better", "same"], 2, [2.5, 1.0, 2.5])
+
+
+def test_the_caption_of_gains_says_what_they_are():
+    runs = [[0.1, 0.2], [0.3, 0.4]]
+    results = make_results(
+        [make_cell("one", scratch=runs, better=runs), make_cell("two", scratch=runs, better=runs[:1])]
+    )
+    comparisons = compare_all(results, repeats=10)
+    text = sections.differences(results, compare_over_tasks(results, comparisons), comparisons).to_markdown()
+    assert "Gain in IoU over “scratch” on test cases. Dots are means of 1 to 2 pairs of runs" in text
+    assert "Dots are means of 3 pairs of runs" in text
 
 
 def test_curves_are_averaged_where_all_seeds_have_them():
@@ -149,6 +159,42 @@ def test_effects_compare_pretrainings_that_differ_in_one_module():
     unmeasured = [(e.module, e.without, e.with_it) for e in effects if not e.probe]
     assert unmeasured == [("mial", "sc", "both"), ("scale_classifier", "mial", "both")]
     assert Effect("mial", "a", "b", "probe", before=0.9, after=0.6).as_claimed
+
+
+def test_pretrainings_of_tasks_and_of_other_plans_are_not_mixed():
+    """Each task's pre-training is a row, and effects are within a task and a kind of pre-training."""
+
+    def pretraining(system: str, task: str | None, scale: bool, probe: float) -> dict:
+        found = {"run": f"{system}-{task}", "system": system, "settings": {"mial": False, "scale_classifier": scale}}
+        return {
+            **found,
+            **({"task": task} if task else {}),
+            "probes": {"scale": probe},
+            "seconds": 60 * (task == "one"),
+        }
+
+    kinds = [("plain", False), ("sc", True)]
+    found = [pretraining(*kind[:1], task, kind[1], 0.5 + kind[1] / 4) for kind in kinds for task in ("one", "two")]
+    found += [pretraining("shared", None, False, 0.9), pretraining("rotation", "one", False, 0.1)]
+    cells = [make_cell(task, scratch=[[0.1]], sc=[[0.2]]) for task in ("one", "two")]
+    results = make_results(cells, {entry["run"]: entry for entry in found})
+    own = {"scans": "own"}
+    results.grid["tasks"] = {"one": {"title": "Task 1"}, "two": {}}
+    results.grid["systems"] = {"scratch": {}, "shared": {"pretraining": {}}}
+    results.grid["systems"] |= {name: {"pretraining": own} for name, _ in kinds}
+    results.grid["systems"] |= {"rotation": {"pretraining": {**own, "configs": ["train_rotation.json"]}}}
+    effects = [(effect.without, effect.with_it) for effect in module_effects(results)]
+    assert effects == [(f"plain-{task}", f"sc-{task}") for task in ("one", "two")]
+    results.grid["pretrainings"] = [{key: p[key] for key in ("run", "system", "task") if key in p} for p in found]
+    text = trends.probes(results).to_markdown()
+    assert [line.count("| plain, Task 1 |") for line in text.splitlines()].count(1) == 2
+    assert "| sc, two |" in text
+    assert "| shared |" in text
+    results.grid["runs"] = [{"system": "sc", "pretraining": f"sc-{task}"} for task in ("one", "two")]
+    results.grid["systems"]["sc"]["pretraining"] = {**own, "continues": "shared"}
+    text = trends.cost(results).to_markdown()
+    assert "| sc | 0 | not run | – | 2 | 30.0 | – |" in text
+    assert "continues another one is counted without" in text
 
 
 def test_pieces_as_html_and_markdown():

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,11 +16,15 @@ from conftest import REPOSITORY
 from miniature import miniature, write_miniature
 
 from universal_model_components.experiments.records import (
+    commit_of,
     origin_of,
     pretraining_record,
     read_cases,
     read_curve,
+    read_if_there,
     read_json,
+    read_record,
+    read_state,
     run_record,
 )
 
@@ -86,11 +91,15 @@ def test_an_experiment_is_stopped_and_resumed_and_its_finished_runs_are_kept(tmp
     assert 0 <= probes["linear_scale_level_4"] <= 1
 
     logs = times(out)
+    before.unlink()
+    shutil.rmtree(before.parent / "evaluation")  # as `evaluate` is not in the name: how probes are redone
     status, _, errors = run(tmp_path, "--test", "true", "--only", "system=universal,seed=0")
     assert status == 0, errors
-    [tested] = [file.parent for file in out.glob("runs/*/record.json") if "test" in read_json(file)["cases"]]
-    assert {file: time for file, time in times(out).items() if file.name != "test.log"} == logs  # no training again
-    assert set(read_json(tested / "record.json")["summary"]) == {"validation", "test"}
+    assert json.loads(before.read_text())["probes"] == probes
+    [tested] = [file.parent for file in out.glob("runs/*/record.json") if "test" in read_record(file.parent)["cases"]]
+    changed = {file for file, time in times(out).items() if logs.get(file) != time}
+    assert changed == {tested / "test.log", before.parent / "evaluation.log"}  # no training again
+    assert set(read_record(tested)["summary"]) == {"validation", "test"}
 
 
 @pytest.mark.slow
@@ -138,6 +147,18 @@ def test_records_of_what_the_bundles_leave(tmp_path):
     record = run_record(tmp_path, {"metric": "auc"}, ("test",))
     assert record["summary"] == {"test": {"auc": 1.0}}
     assert len(record["curve"]) == 2
-    origin = origin_of({"device": "cpu"}, REPOSITORY)
-    assert origin["device"] == "cpu"
+    commit = commit_of(REPOSITORY)
+    assert commit is None or len(commit) > 6
+    assert commit_of(tmp_path) is None
+    origin = origin_of({"device": "cpu"}, ["a", "b"])
+    assert (origin["device"], origin["versions"]["commit"]) == ("cpu", "a, b")
     assert "torch" in origin["versions"]
+
+
+def test_files_of_a_run(tmp_path):
+    assert read_state(tmp_path) == read_record(tmp_path) == read_if_there(tmp_path / "x.json", "a grid") == {}
+    with pytest.raises(ValueError, match=r"x\.json: cannot be read .*, expected a grid"):
+        read_json(tmp_path / "x.json", "a grid")
+    (tmp_path / "state.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"state\.json: holds a list, expected the state of a run"):
+        read_state(tmp_path)

@@ -117,6 +117,15 @@ def test_a_run_that_another_process_works_on_is_left_to_it(tmp_path):
     assert state_of(job.folder) == "left"
 
 
+def test_a_finished_run_is_running_while_it_is_tested(tmp_path):
+    job = finished(tmp_path, "one")
+    with locked(job.folder / "lock"):
+        assert state_of(job.folder) == "running"
+    assert state_of(job.folder) == "finished"
+    (job.folder / "state.json").write_text(json.dumps({"failed": "test"}))
+    assert state_of(job.folder) == "failed"
+
+
 def test_a_run_whose_lock_is_held_for_an_instant_is_not_left_out(tmp_path):
     job = finished(tmp_path, "one")
     with ExitStack() as stack:
@@ -145,8 +154,9 @@ def test_jobs_wait_for_what_they_need(tmp_path):
 def test_jobs_on_a_cluster(tmp_path):
     distributed = pytest.importorskip("distributed")
     jobs = [finished(tmp_path, "run"), finished(tmp_path, "before", "pretraining")]
+    jobs += [Job("more", "pretraining", finished(tmp_path, "more").folder, (), ("before",))]
     assert perform_alone(jobs[0], OPTIONS) == Outcome("run", FINISHED)
     assert cluster_version() == __version__
     with distributed.LocalCluster(1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
         outcomes = list(run_on_dask(jobs, OPTIONS, cluster.scheduler_address, str(tmp_path)))
-    assert outcomes == [Outcome("before", FINISHED), Outcome("run", FINISHED)]
+    assert [outcome.name for outcome in outcomes] == ["before", "more", "run"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -178,26 +178,46 @@ def pretraining_datalist(grid: Mapping[str, Any], listed: Mapping[str, Listed], 
         listed: of `task_datalists`.
         data: folder that the grid's paths are relative to.
     """
-    held: dict[str, dict[str, Any]] = {}
-    own: list[dict[str, Any]] = []
+    held: dict[str, Listed] = {}
+    own: list[Listed] = []
     for name, task in grid["tasks"].items():
-        folder = task.get("dataset_dir", "")
-        for split in SPLITS:
-            for entry in listed[name].get(split, []):
-                image = str(Path(folder) / entry["image"])
-                group = entry["group"] if "images" in task else f"{_people(name, task)}/{entry.get('group', image)}"
-                scan = {"image": image, "modality": task["modality"], "group": group}
-                if split in HELD_OUT:
-                    held[image] = scan
-                else:
-                    own.append(scan)
-    scans = [
+        held |= _held_out(name, task, listed[name])
+        own += _scans_of(name, task, listed[name]["training"]).values()
+    found = [
         scan
         for source in grid["pretraining"]["scans"]
         for scan in _find_scans("pretraining", source, _people(source["images"], source), data)
     ]
-    if grid["pretraining"].get("own_scans", True):
-        scans += own
+    return _without_held(found + own if grid["pretraining"].get("own_scans", True) else found, held)
+
+
+def own_datalist(name: str, task: Mapping[str, Any], listed: Listed) -> Listed:
+    """List the training scans of one task to pre-train on, without labels; its other scans are listed as "test".
+
+    Args:
+        name: of the task.
+        task: its entry in the grid.
+        listed: of `task_datalists`, for this task.
+    """
+    return _without_held(_scans_of(name, task, listed["training"]).values(), _held_out(name, task, listed))
+
+
+def _held_out(name: str, task: Mapping[str, Any], listed: Listed) -> dict[str, Listed]:
+    return _scans_of(name, task, [entry for split in HELD_OUT for entry in listed.get(split, [])])
+
+
+def _scans_of(name: str, task: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> dict[str, Listed]:
+    """Return the scans of a task's cases by path, each with the person that it shows."""
+    scans: dict[str, Listed] = {}
+    folder = task.get("dataset_dir", "")
+    for entry in entries:
+        image = str(Path(folder) / entry["image"])
+        group = entry["group"] if "images" in task else f"{_people(name, task)}/{entry.get('group', image)}"
+        scans[image] = {"image": image, "modality": task["modality"], "group": group}
+    return scans
+
+
+def _without_held(scans: Iterable[Listed], held: Mapping[str, Listed]) -> Listed:
     people = {scan["group"] for scan in held.values()}
     training = {scan["image"]: scan for scan in scans if scan["group"] not in people and scan["image"] not in held}
     return {

@@ -11,6 +11,7 @@ from typing import Any
 GRIDS = Path(__file__).with_name("grids")
 MODALITIES = ("ct", "mri")
 METRICS = ("iou", "auc")  # key metrics: of segmentation and of classification
+OWN = "own"  # scans of a pre-training: the training scans of the task that it is for
 KEYS = {
     "grid": (
         *("name", "title", "baseline", "seeds", "labels", "label_noise", "settings", "steps_per_epoch"),
@@ -19,7 +20,7 @@ KEYS = {
     "pretraining": ("bundle", "configs", "evaluate", "prepare", "settings", "scans", "own_scans", "datalists"),
     "scans": ("images", "modality", "people", "group", "exclude"),
     "system": ("title", "configs", "weights", "pretraining", "settings", "tasks"),
-    "system's pretraining": ("configs", "evaluate", "prepare", "settings"),
+    "system's pretraining": ("scans", "continues", "configs", "evaluate", "prepare", "settings", "tasks"),
     "task": (
         *("title", "bundle", "metric", "modality", "settings", "dataset_dir", "datalist"),
         *("images", "labels", "split", "people", "group", "exclude"),
@@ -99,21 +100,52 @@ def _check_systems(where: str, grid: Mapping[str, Any]) -> None:
     for name, system in grid["systems"].items():
         place = f"{where}: systems: {name}"
         _check_keys(place, system, KEYS["system"])
-        unknown = sorted(set(system.get("tasks", {})) - set(grid["tasks"]))
-        if unknown:
-            raise ValueError(f"{place}: tasks: {unknown[0]!r} is none of the tasks {list(grid['tasks'])}")
+        _check_tasks(place, system, grid)
         if "pretraining" in system and "weights" in system:
             raise ValueError(f"{place}: weights: it has a pre-training, whose weights it starts from: give one of them")
         if "pretraining" in system and grid["pretraining"] is None:
             raise ValueError(f"{place}: has a pre-training, but the grid has no 'pretraining': add it")
-        _check_keys(f"{place}: pretraining", system.get("pretraining", {}), KEYS["system's pretraining"])
+        if "pretraining" in system:
+            _check_pretraining(f"{place}: pretraining", system["pretraining"], grid)
+    _check_order(f"{where}: systems", grid["systems"])
     if grid["pretraining"] is not None:
         place = f"{where}: pretraining"
         _check_keys(place, grid["pretraining"], KEYS["pretraining"], ("bundle", "configs"))
-        if ("scans" in grid["pretraining"]) == ("datalists" in grid["pretraining"]):
+        given = [key for key in ("scans", "datalists") if key in grid["pretraining"]]
+        entries = [system["pretraining"] for system in grid["systems"].values() if "pretraining" in system]
+        if len(given) != 1 and (given or any("scans" not in entry for entry in entries)):
             raise ValueError(f"{place}: give either 'scans' (folders) or 'datalists' (files)")
         for source in grid["pretraining"].get("scans", []):
             _check_keys(f"{place}: scans", source, KEYS["scans"], ("images", "modality"))
+
+
+def _check_tasks(place: str, entry: Mapping[str, Any], grid: Mapping[str, Any]) -> None:
+    unknown = sorted(set(entry.get("tasks", {})) - set(grid["tasks"]))
+    if unknown:
+        raise ValueError(f"{place}: tasks: {unknown[0]!r} is none of the tasks {list(grid['tasks'])}")
+
+
+def _check_pretraining(place: str, entry: Any, grid: Mapping[str, Any]) -> None:
+    _check_keys(place, entry, KEYS["system's pretraining"])
+    if entry.get("scans", OWN) != OWN:
+        raise ValueError(f"{place}: scans: {entry['scans']!r}: give {OWN!r}, or leave it out for those of the grid")
+    if "tasks" in entry and "scans" not in entry:
+        raise ValueError(f"{place}: tasks: without 'scans': {OWN!r} the tasks share a pre-training: give 'settings'")
+    _check_tasks(place, entry, grid)
+
+
+def _check_order(place: str, systems: Mapping[str, Any]) -> None:
+    """Check that pre-trainings continue others that there are, and not each other."""
+    entries = {name: system["pretraining"] for name, system in systems.items() if "pretraining" in system}
+    for name, entry in entries.items():
+        seen, earlier = [name], entry.get("continues")
+        while earlier is not None:
+            if earlier in seen or earlier not in list(entries):
+                others = [other for other in entries if other != name]
+                what = "has no pre-training, or one that continues itself"
+                raise ValueError(f"{place}: {name}: pretraining: continues: {earlier!r} {what}: give one of {others}")
+            seen.append(earlier)
+            earlier = entries[earlier].get("continues")
 
 
 def _check_task(where: str, task: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 STORE, PRETRAINING, RUN = "store", "pretraining", "run"
 FOLDERS = {STORE: "stores", PRETRAINING: "pretraining", RUN: "runs"}
+DIGITS = 8  # of the digests in names
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class Job:
     steps: tuple[Step, ...]
     needs: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def weights(self) -> Path:
+        """File that its training writes."""
+        return self.folder / "models" / "model.pt"
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a grid to jobs: cube stores, pre-trainings and target runs, each a few calls of `monai.bundle run`.
+"""From a grid to jobs: target runs and what they start from, each a few calls of `monai.bundle run`.
 
 A job's name ends in a digest of all that it depends on, so a finished one is never redone, and one whose settings have
 changed is another. Paths are not among them: the folders may move.
@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ..utils.digests import digest
-from .cases import count_cases, pretraining_datalist, read_datalist, task_datalists, write_once
-from .jobs import FOLDERS, PRETRAINING, RUN, STORE, Job, Places, Step
-
-DIGITS = 8  # of the digests in names
-EVALUATION = "evaluation"  # step and folder of a pre-training's linear probes
+from .cases import count_cases, task_datalists, write_once
+from .jobs import DIGITS, FOLDERS, PRETRAINING, RUN, STORE, Job, Places, Step
+from .pretrainings import plan_pretrainings
 
 
 def make_jobs(grid: Mapping[str, Any], places: Places) -> list[Job]:
@@ -36,76 +34,19 @@ def make_jobs(grid: Mapping[str, Any], places: Places) -> list[Job]:
     for task, content in listed.items():
         if "images" in grid["tasks"][task]:
             write_once(places.output / "datalists" / f"{task}.json", content)
-    pretrainings = dict(_pretrainings(grid, listed, places))
-    before = {job.name: job for pair in pretrainings.values() for job in pair}
+    pretrainings = plan_pretrainings(grid, listed, places)
     jobs: dict[str, Job] = {}
     for run in _runs(grid, listed, places, pretrainings):
-        for name in run.needs:
-            jobs |= {needed: before[needed] for needed in (*before[name].needs, name) if needed not in jobs}
-        jobs.setdefault(run.name, run)
+        for job in (*pretrainings.get((run.facts["system"], run.facts["task"]), ()), run):
+            jobs.setdefault(job.name, job)
     return list(jobs.values())
-
-
-def _pretrainings(
-    grid: Mapping[str, Any], listed: Mapping[str, Any], places: Places
-) -> Iterator[tuple[str, tuple[Job, Job]]]:
-    """Yield, by system, the jobs that make the store and train on it; the same ones for equal settings."""
-    shared, made = grid["pretraining"], {}
-    if shared is None:
-        return
-    scans = _pretraining_scans(grid, listed, places)
-    for system, entry in grid["systems"].items():
-        if "pretraining" not in entry:
-            continue
-        store = _store(grid, scans, places, {**shared.get("prepare", {}), **entry["pretraining"].get("prepare", {})})
-        settings = {**shared.get("settings", {}), **entry["pretraining"].get("settings", {})}
-        configs = entry["pretraining"].get("configs", shared["configs"])
-        key = digest([store.name, shared["bundle"], configs, settings], DIGITS)
-        if key not in made:
-            folder = places.output / FOLDERS[PRETRAINING] / f"{system}-{key}"
-            paths = {"bundle_root": str(folder), "cube_store": str(store.folder / "cubes"), "resume": True}
-            steps = [Step("train", places.configs(shared["bundle"], *configs), {**settings, **paths})]
-            probes = entry["pretraining"].get("evaluate", shared.get("evaluate"))
-            if probes is not None:
-                values = {**settings, **paths, "output_dir": str(folder / EVALUATION)}
-                steps.append(Step(EVALUATION, places.configs(shared["bundle"], *configs, probes), values))
-            facts = {"experiment": grid["name"], "run": folder.name, "system": system, "settings": settings}
-            made[key] = Job(folder.name, PRETRAINING, folder, tuple(steps), (store.name,), facts)
-        yield system, (store, made[key])
-
-
-def _pretraining_scans(
-    grid: Mapping[str, Any], listed: Mapping[str, Any], places: Places
-) -> tuple[dict[str, Any], Any]:
-    """Return the keys of `prepare.json` that name the scans, and what the lists hold: a change makes another store."""
-    shared = grid["pretraining"]
-    if "datalists" in shared:
-        files = [str(places.data / file) for file in shared["datalists"]]
-        return {"datalist": files}, [read_datalist("pretraining", Path(file)) for file in files]
-    content = pretraining_datalist(grid, listed, places.data)
-    file = places.output / "datalists" / f"pretraining-{digest(content, DIGITS)}.json"
-    write_once(file, content)
-    return {"datalist": str(file), "dataset_dir": str(places.data)}, content
-
-
-def _store(
-    grid: Mapping[str, Any], scans: tuple[dict[str, Any], Any], places: Places, prepare: Mapping[str, Any]
-) -> Job:
-    """Return the job that makes the cubes of the pre-trainings with these settings."""
-    shared, (lists, content) = grid["pretraining"], scans
-    name = f"cubes-{digest([shared['bundle'], prepare, content], DIGITS)}"
-    folder = places.output / FOLDERS[STORE] / name
-    paths = {"bundle_root": str(folder), "cube_store": str(folder / "cubes"), **lists}
-    step = Step("prepare", places.configs(shared["bundle"], "prepare.json"), {**prepare, **paths})
-    facts = {"experiment": grid["name"], "run": name, "settings": dict(prepare)}
-    return Job(name, STORE, folder, (step,), (), facts)
 
 
 def _runs(
     grid: Mapping[str, Any],
     listed: Mapping[str, Any],
     places: Places,
-    pretrainings: Mapping[str, tuple[Job, Job]],
+    pretrainings: Mapping[tuple[str, str], tuple[Job, ...]],
 ) -> Iterator[Job]:
     systems = sorted(grid["systems"], key=lambda name: name != grid["baseline"])
     for seed in grid["seeds"]:
@@ -114,9 +55,9 @@ def _runs(
                 for task in grid["tasks"]:
                     cases = count_cases(listed[task]["training"], labels)
                     for system in systems if cases else []:
-                        before = pretrainings.get(system)
+                        before = pretrainings.get((system, task))
                         cell = {"task": task, "system": system, "seed": seed, "labels": cases, "label_noise": noise}
-                        yield _run(grid, listed[task], places, cell, before[1] if before else None)
+                        yield _run(grid, listed[task], places, cell, before[-1] if before else None)
 
 
 def _run(
@@ -168,7 +109,7 @@ def _run_paths(
     if "weights" in system:
         paths["pretrained_weights"] = str(places.data / system["weights"])
     if before is not None:
-        paths["pretrained_weights"] = str(before.folder / "models" / "model.pt")
+        paths["pretrained_weights"] = str(before.weights)
     return paths
 
 
@@ -191,6 +132,7 @@ def describe(grid: Mapping[str, Any], jobs: list[Job]) -> dict[str, Any]:
     """Return what the report and the status read: the grid, and its runs and pre-trainings."""
     keys = ("run", "task", "system", "seed", "labels", "label_fraction", "label_noise", "pretraining")
     runs = [{key: job.facts[key] for key in keys} for job in jobs if job.kind == RUN]
-    before = [{key: job.facts[key] for key in ("run", "system")} for job in jobs if job.kind == PRETRAINING]
+    named = ("run", "system", "task")
+    before = [{k: job.facts[k] for k in named if k in job.facts} for job in jobs if job.kind == PRETRAINING]
     stores = [job.name for job in jobs if job.kind == STORE]
     return {**grid, "runs": runs, "pretrainings": before, "stores": stores}

@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from ..utils.settings import to_bool
 from .results import Record, Results
@@ -20,8 +21,8 @@ class Effect:
 
     Args:
         module: "mial" or "scale_classifier".
-        without: system without the module.
-        with_it: system with it.
+        without: run of the pre-training without the module.
+        with_it: of that with it.
         probe: name of the probe; empty where the two have none in common.
         before: the probe's value without the module.
         after: with it.
@@ -46,10 +47,14 @@ def module_effects(results: Results) -> list[Effect]:
     effects = []
     for module, (word, _) in MODULES.items():
         for one, other in itertools.permutations(records, 2):
-            if _switches(one)[module] and _switches(other) == {**_switches(one), module: False} and _same(one, other):
+            if (
+                _switches(one)[module]
+                and _switches(other) == {**_switches(one), module: False}
+                and _rest(results, one) == _rest(results, other)
+            ):
                 values = [record.get("probes") or {} for record in (other, one)]
                 names = [n for n, v in values[0].items() if word in n and None not in (v, values[1].get(n))]
-                pair = module, other["system"], one["system"]
+                pair = module, other["run"], one["run"]
                 effects += [Effect(*pair, name, float(values[0][name]), float(values[1][name])) for name in names]
                 effects += [] if names else [Effect(*pair)]
     return effects
@@ -61,7 +66,9 @@ def _switches(record: Record) -> dict[str, bool]:
     return {name: to_bool(settings.get(name, True), f"pre-training {record['run']}: {name}") for name in MODULES}
 
 
-def _same(one: Record, other: Record) -> bool:
-    """Whether the settings other than the modules are equal."""
-    rest = [{k: v for k, v in (record.get("settings") or {}).items() if k not in MODULES} for record in (one, other)]
-    return rest[0] == rest[1]
+def _rest(results: Results, record: Record) -> tuple[Any, ...]:
+    """What a pre-training is besides its modules: its settings, its task, and what the grid says of its system."""
+    settings = {key: value for key, value in (record.get("settings") or {}).items() if key not in MODULES}
+    entry = results.grid["systems"].get(record["system"], {}).get("pretraining", {})
+    planned = {key: value for key, value in entry.items() if key not in ("settings", "tasks", "evaluate")}
+    return settings, record.get("task"), planned

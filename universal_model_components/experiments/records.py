@@ -7,7 +7,7 @@ import csv
 import json
 import math
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,34 @@ CASE_METRICS = {"iou": ("iou", "dice", "mean_iou", "hd95_mm"), "auc": ("probabil
 PROBES = ("val_modality_accuracy", "val_scale_accuracy", "val_restoration", "probe_auc", "probe_auc_untrained")
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    """Return a JSON file's mapping; an empty one where there is no file."""
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+def read_json(file: Path, expected: str) -> dict[str, Any]:
+    """Read an object from a JSON file.
+
+    Raises:
+        ValueError: when the file is missing or holds something else; the message names it and what was expected.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file}: cannot be read ({error}), expected {expected}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{file}: holds a {type(content).__name__}, expected {expected}")
+    return content
+
+
+def read_if_there(file: Path, expected: str) -> dict[str, Any]:
+    """Read as `read_json`; an empty object where there is no file."""
+    return read_json(file, expected) if file.is_file() else {}
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return the record of a job, empty before it has finished."""
+    return read_if_there(folder / RECORD, "the record of a finished run")
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """Return how far a job has come: the steps that are "done", the one that "failed", seconds and memory."""
+    return read_if_there(folder / STATE, "the state of a run")
 
 
 def read_curve(file: Path) -> list[dict[str, float]]:
@@ -57,20 +82,29 @@ def read_cases(folder: Path, metric: str) -> tuple[dict[str, Any], dict[str, flo
         for row in csv.DictReader(stream):
             name = row["case"] if row["case"] not in cases else f"{row['case']}#{len(cases)}"
             cases[name] = {key: _number(row.get(key)) for key in CASE_METRICS[metric]}
-    summary = read_json(folder / "evaluation.json")
+    summary = read_json(folder / "evaluation.json", "an evaluation")
     if metric == "auc":
         return cases, {metric: summary[metric]}
     return cases, {key: summary[key]["mean"] for key in CASE_METRICS[metric]}
 
 
-def origin_of(job_settings: Mapping[str, Any], bundles: Path) -> dict[str, Any]:
-    """Return what a record says about where it was made: versions, the code's commit, the device."""
-    device = job_settings.get("device") or ("cuda:0" if torch.cuda.is_available() else "cpu")
+def commit_of(bundles: Path) -> str | None:
+    """Return the commit of the code as it is now, None where it is not in a repository."""
     git = subprocess.run(
         ["git", "-C", str(bundles), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
     )
-    commit = git.stdout.strip() or None
-    return {"versions": {**versions(), "commit": commit}, "device": str(device)}
+    return git.stdout.strip() or None
+
+
+def origin_of(job_settings: Mapping[str, Any], commits: Sequence[str]) -> dict[str, Any]:
+    """Return what a record says about where it was made: versions, the device.
+
+    Args:
+        job_settings: of the job.
+        commits: of the code at its start and, where they were others, each time that it was resumed.
+    """
+    device = job_settings.get("device") or ("cuda:0" if torch.cuda.is_available() else "cpu")
+    return {"versions": {**versions(), "commit": ", ".join(commits) or None}, "device": str(device)}
 
 
 def run_record(folder: Path, facts: Mapping[str, Any], splits: tuple[str, ...]) -> dict[str, Any]:
@@ -92,7 +126,8 @@ def pretraining_record(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]
     """
     curve = read_curve(folder / "output" / "losses.csv")
     probes = {name: next((row[name] for row in reversed(curve) if name in row), None) for name in PROBES}
-    for name, probe in read_json(folder / "evaluation" / "evaluation.json").get("probes", {}).items():
+    evaluation = read_if_there(folder / "evaluation" / "evaluation.json", "an evaluation")
+    for name, probe in evaluation.get("probes", {}).items():
         levels = probe.get("levels", {})
         probes |= {f"linear_{name}_level_{level}": values["clean"] for level, values in levels.items()}
     return {**facts, "curve": curve, "probes": probes}

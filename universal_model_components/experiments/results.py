@@ -12,24 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from .records import read_json, read_record
 from .statistics import case_scores
 
 Record = dict[str, Any]
-
-
-def read_json(file: Path, expected: str) -> dict[str, Any]:
-    """Read an object from a JSON file.
-
-    Raises:
-        ValueError: when the file is missing or holds something else; the message names it and what was expected.
-    """
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{file}: cannot be read ({error}), expected {expected}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{file}: holds a {type(content).__name__}, expected {expected}")
-    return content
 
 
 def paper_table(name: str) -> dict[str, Any]:
@@ -167,8 +153,7 @@ def read_results(output_dir: Path) -> Results:
 
 
 def _read_records(folder: Path, names: Sequence[str]) -> dict[str, Record]:
-    there = [(name, folder / name / "record.json") for name in names]
-    return {name: read_json(file, "the record of a finished run") for name, file in there if file.is_file()}
+    return {name: record for name in names if (record := read_record(folder / name))}
 
 
 def labels_in_words(run: Record, grid: Record) -> str:

@@ -20,7 +20,7 @@ from ..utils.files import write_json
 from ..utils.locks import locked
 from .jobs import PRETRAINING, RUN, Job, Step
 from .processes import Processes, Stopped
-from .records import RECORD, STATE, origin_of, pretraining_record, read_json, run_record
+from .records import RECORD, STATE, commit_of, origin_of, pretraining_record, read_record, read_state, run_record
 
 FINISHED, FAILED, ELSEWHERE, BLOCKED = "finished", "failed", "elsewhere", "blocked"
 TEST = "test"
@@ -59,7 +59,7 @@ class Outcome:
 
 def is_finished(job: Job, test: bool) -> bool:
     """Return whether a job has its record, with test cases where they are asked for."""
-    record = read_json(job.folder / RECORD)
+    record = read_record(job.folder)
     return bool(record) and (job.kind != RUN or not test or TEST in record["cases"])
 
 
@@ -90,9 +90,13 @@ def _perform_locked(job: Job, options: Options, processes: Processes, lock: int)
     if is_finished(job, options.test):
         return Outcome(job.name, FINISHED)
     steps = [step for step in job.steps if step.name != TEST or options.test]
-    state = {"done": [], "seconds": 0.0, "peak_memory_mib": 0.0, **read_json(job.folder / STATE), "failed": None}
+    new = {"done": [], "commits": [], "seconds": 0.0, "peak_memory_mib": 0.0}
+    state: dict[str, Any] = {**new, **read_state(job.folder), "failed": None}
+    commit = commit_of(options.bundles)
+    state["commits"] += [] if commit is None or commit in state["commits"] else [commit]
     for step in steps:
-        if step.name not in state["done"]:
+        outputs = Path(step.settings.get("output_dir", job.folder))  # an evaluation whose folder was removed is redone
+        if step.name not in state["done"] or not outputs.is_dir():
             status = _call(job, step, state, options, processes, lock)
             if status:
                 log = job.folder / f"{step.name}.log"
@@ -119,7 +123,7 @@ def _call(job: Job, step: Step, state: dict[str, Any], options: Options, process
     ended = processes.run(command, job.folder / f"{step.name}.log", environment, lock, save)
     state["peak_memory_mib"] = max(state["peak_memory_mib"], round(ended.peak_memory_mib, 1))
     state["failed"] = step.name if ended.status else None
-    state["done"] += [] if ended.status else [step.name]
+    state["done"] += [] if ended.status or step.name in state["done"] else [step.name]
     save(0.0)
     return ended.status
 
@@ -137,5 +141,5 @@ def _write_record(job: Job, done: list[str], state: Mapping[str, Any], options: 
     elif job.kind == PRETRAINING:
         facts = pretraining_record(job.folder, facts)
     cost = {"seconds": round(state["seconds"], 1), "peak_memory_mib": state["peak_memory_mib"]}
-    write_json(job.folder / RECORD, {**facts, **cost, **origin_of(facts["settings"], options.bundles)})
+    write_json(job.folder / RECORD, {**facts, **cost, **origin_of(facts["settings"], state["commits"])})
     (job.folder / "models" / "checkpoint.pt").unlink(missing_ok=True)  # nothing is left to resume

@@ -131,6 +131,8 @@ def perform_alone(job: Job, options: Options) -> Outcome:
 def run_on_dask(jobs: Sequence[Job], options: Options, address: str, folder: str) -> Generator[Outcome, None, None]:
     """Do jobs on a Dask cluster, and yield their outcomes: stores first, then pre-trainings, then runs.
 
+    Pre-trainings that continue others come after those.
+
     Args:
         jobs: in their order.
         options: how.
@@ -142,16 +144,16 @@ def run_on_dask(jobs: Sequence[Job], options: Options, address: str, folder: str
         ChildProcessError: when the scheduler is lost.
     """
     left = list(jobs)
-    for kind in FOLDERS:
-        calls = [(job, options) for job in left if job.kind == kind]
-        left = [job for job in left if job.kind != kind]
-        outcomes: Iterable[Outcome] = []
-        if calls:
-            outcomes = run_on_cluster(
-                *(perform_alone, calls, address, folder),
-                lost=lambda call, why: Outcome(call[0].name, FAILED, why),
-                version=cluster_version,
-            )
+    while left:
+        kind = next(kind for kind in FOLDERS if any(job.kind == kind for job in left))
+        names = {job.name for job in left}
+        ready = [job for job in left if job.kind == kind and names.isdisjoint(job.needs)]
+        left = [job for job in left if job not in ready]
+        outcomes: Iterable[Outcome] = run_on_cluster(
+            *(perform_alone, [(job, options) for job in ready], address, folder),
+            lost=lambda call, why: Outcome(call[0].name, FAILED, why),
+            version=cluster_version,
+        )
         for outcome in outcomes:
             yield outcome
             if outcome.status == FAILED:

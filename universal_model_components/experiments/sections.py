@@ -119,7 +119,7 @@ def differences(results: Results, pooled: Sequence[Comparison], comparisons: Seq
             f"Gain over “{base}” in percentage points, from pairs of runs with the same seed on the same cases; a "
             f"positive gain is better. The {100 * LEVEL:g} % intervals are Student's t times a bootstrap standard "
             "error that draws seeds and cases again. “Helps” and “hurts” are intervals that exclude zero. Runs of a "
-            "system share one pre-training: how much another pre-training would differ is not in the intervals."
+            "system on a task share one pre-training: how much another one would differ is not in the intervals."
         ),
         Words(
             "p (seeds): sign-flip test that exchanges the two runs of a seed; n pairs give no p below 2/2ⁿ. p (cases): "
@@ -133,11 +133,22 @@ def differences(results: Results, pooled: Sequence[Comparison], comparisons: Seq
         groups = list(dict.fromkeys(c.task for c in found))
         panels = [(_task(results, task), [_estimate(results, c) for c in found if c.task == task]) for task in groups]
         if panels:
-            words = "Dots are mean gains, lines 95 % intervals: green helps, red hurts, blue includes zero."
             svg = draw_intervals(panels, f"gains_{name}", "gain, percentage points")
-            blocks.append(Chart(f"gains_{name}", svg, words))
+            blocks.append(Chart(f"gains_{name}", svg, _caption(results, found)))
             blocks += [_gains(results, task, [c for c in found if c.task == task]) for task in groups]
     return Section("differences", "Gains over the baseline", blocks)
+
+
+def _caption(results: Results, found: Sequence[Comparison]) -> str:
+    """What a figure of gains shows: metrics, cases, and how many pairs of runs."""
+    metrics = list(dict.fromkeys(METRICS.get(cell.metric, cell.metric) for cell in results.cells if cell.finished))
+    splits, seeds = sorted({split for c in found for split in c.split.split(" and ")}), sorted({c.seeds for c in found})
+    pairs = f"{seeds[0]} to {seeds[-1]} pairs" if len(seeds) > 1 else f"{seeds[0]} pair{'s' * (seeds[0] > 1)}"
+    return (
+        f"Gain in {' or '.join(metrics)} over “{title_of(results, 'systems', results.baseline)}” on "
+        f"{' and '.join(splits)} cases. Dots are means of {pairs} of runs with the same seed, lines "
+        f"{100 * LEVEL:g} % intervals: green helps, red hurts, blue includes zero."
+    )
 
 
 def _task(results: Results, task: str) -> str:

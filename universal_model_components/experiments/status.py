@@ -10,7 +10,7 @@ from typing import Any
 
 from ..utils.locks import locked
 from .jobs import FOLDERS, PRETRAINING, RUN, STORE
-from .records import RECORD, STATE, read_json
+from .records import RECORD, read_if_there, read_record, read_state
 from .runs import FAILED, FINISHED
 
 EXPERIMENT = "experiment.json"
@@ -18,15 +18,18 @@ RUNNING, LEFT = "running", "left"
 
 
 def state_of(folder: Path) -> str:
-    """Return "finished", "running", "failed" or "left" for the folder of a job."""
-    if (folder / RECORD).is_file():
-        return FINISHED
+    """Return "finished", "running", "failed" or "left" for the folder of a job.
+
+    A finished run that is being evaluated on the test cases is running.
+    """
     if not folder.is_dir():
         return LEFT
     with locked(folder / "lock") as lock:
         if lock is None:
             return RUNNING
-    return FAILED if read_json(folder / STATE).get("failed") else LEFT
+    if read_state(folder).get("failed"):
+        return FAILED
+    return FINISHED if (folder / RECORD).is_file() else LEFT
 
 
 def print_status(output: Path) -> None:
@@ -38,7 +41,7 @@ def print_status(output: Path) -> None:
     Raises:
         ValueError: when there is no experiment.
     """
-    experiment = read_json(output / EXPERIMENT)
+    experiment = read_if_there(output / EXPERIMENT, "the resolved grid of an experiment")
     if not experiment:
         raise ValueError(f"output: no {EXPERIMENT} in {output}: give the folder of an `experiment run`")
     folders = {entry["run"]: output / FOLDERS[RUN] / entry["run"] for entry in experiment["runs"]}
@@ -46,19 +49,29 @@ def print_status(output: Path) -> None:
     before |= {name: output / FOLDERS[STORE] / name for name in experiment["stores"]}
     states = {name: state_of(folder) for name, folder in {**before, **folders}.items()}
     print(f"{experiment['title']}: {_counts([states[name] for name in folders])}")
+    users = _users(experiment)
     for name in before:
-        print(f"  {name}: {states[name]}")
+        print(f"  {name}: {states[name]}{users.get(name, '')}")
     for line in _table(experiment, states):
         print(line)
     for name, folder in {**before, **folders}.items():
         if states[name] == FAILED:
-            print(f"{name}: failed: {folder / read_json(folder / STATE)['failed']}.log")
-    seconds = [read_json(folder / RECORD)["seconds"] for name, folder in folders.items() if states[name] == FINISHED]
+            print(f"{name}: failed: {folder / read_state(folder)['failed']}.log")
+    seconds = [read_record(folder)["seconds"] for name, folder in folders.items() if states[name] == FINISHED]
     if seconds:
         left = mean(seconds) * (len(folders) - len(seconds)) / 3600
         print(
             f"{sum(seconds) / 3600:.1f} hours of runs so far, {mean(seconds):.0f} s a run; about {left:.1f} hours left"
         )
+
+
+def _users(experiment: dict[str, Any]) -> dict[str, str]:
+    """Name the systems of each pre-training that more than the one after which it is named start from."""
+    users: dict[str, list[str]] = {}
+    for run in experiment["runs"]:
+        systems = users.setdefault(run["pretraining"], [])
+        systems += [] if run["system"] in systems else [run["system"]]
+    return {name: f" (of {', '.join(systems)})" for name, systems in users.items() if len(systems) > 1}
 
 
 def _counts(states: list[str]) -> str:

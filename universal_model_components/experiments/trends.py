@@ -126,19 +126,19 @@ def _score_panels(
 
 def probes(results: Results) -> Section:
     """What pre-training's classifiers read off the encoder, and what MIAL and SC change."""
-    planned = [(run["run"], run["system"]) for run in results.grid.get("pretrainings", [])]
+    planned = {entry["run"]: entry for entry in results.grid.get("pretrainings", [])}
     if not planned:
         return Section("probes", "Probes of the pre-training", [Words("No system of this experiment is pre-trained.")])
-    found = {run: results.pretrainings.get(run, {}).get("probes") or {} for run, _ in planned}
+    found = {run: results.pretrainings.get(run, {}).get("probes") or {} for run in planned}
     names = list(dict.fromkeys(name for values in found.values() for name in values))
     rows = []
-    for run, system in planned:
+    for run, entry in planned.items():
         missing = NOT_RUN if run not in results.pretrainings else "–"
         cells = [missing if found[run].get(name) is None else f"{found[run][name]:.4f}" for name in names]
-        rows.append([title_of(results, "systems", system), *(cells or [missing])])
+        rows.append([_title(results, entry), *(cells or [missing])])
     effects = []
     for effect in module_effects(results):
-        pair = [title_of(results, "systems", name) for name in (effect.without, effect.with_it)]
+        pair = [_title(results, planned[run]) for run in (effect.without, effect.with_it)]
         numbers = [f"{effect.before:.4f}", f"{effect.after:.4f}"] if effect.probe else ["–", "–"]
         finding = ("as claimed" if effect.as_claimed else "not as claimed") if effect.probe else "not measured in both"
         effects.append([effect.module, *pair, effect.probe or "–", finding, *numbers])
@@ -155,6 +155,12 @@ def probes(results: Results) -> Section:
     return Section("probes", "Probes of the pre-training", [*blocks, effect_block or Words(f"Effects: {pairs}.")])
 
 
+def _title(results: Results, pretraining: Record) -> str:
+    """Title of a pre-training: that of its system, and of its task where it is on the task's own scans."""
+    title = title_of(results, "systems", pretraining["system"])
+    return f"{title}, {title_of(results, 'tasks', pretraining['task'])}" if "task" in pretraining else title
+
+
 def cost(results: Results) -> Section:
     """Time and memory of each system's runs and of its pre-training."""
     rows = []
@@ -168,6 +174,8 @@ def cost(results: Results) -> Section:
     finished = [*results.records.values(), *results.pretrainings.values()]
     devices = sorted({str(record["device"]) for record in finished if record.get("device")})
     words = f"Mean wall time and highest memory; device: {', '.join(devices) or 'not recorded'}."
+    if any("continues" in (system.get("pretraining") or {}) for system in results.grid["systems"].values()):
+        words += " A pre-training that continues another one is counted without the other's time."
     return Section("cost", "Cost", [Words(words), Table("Cost of each system", head, rows)])
 
 

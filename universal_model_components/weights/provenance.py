@@ -31,6 +31,7 @@ OF_PRETRAINING = (
     "beta",
     "unchanged_weight",
     "reversal",
+    "reversal_ramp",
 )  # settings that a pre-training's provenance states as they are
 OF_A_TASK = (  # likewise, a target task's
     *("system", "features", *RECIPE, "patch_size", "seed", "label_fraction", "augmentation"),
