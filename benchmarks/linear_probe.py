@@ -5,11 +5,14 @@
         --datalist OPEN/datalists/hippocampus.json --dataset_dir SCANS --modality mri --spacing 1
 
 Of each seed, five training scans, four patches of each, and a new untrained encoder; read out on the validation scans.
-Prints the area under the ROC curve of both, and the mean difference with its 95 % interval over seeds (Student's t).
+The weights are read out twice: normalized by their running statistics, and by each patch's own statistics, as the
+untrained encoder is, which has no others. Prints areas under the ROC curve, and mean differences from the untrained
+encoder's with 95 % intervals over seeds (Student's t).
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import tempfile
 from pathlib import Path
@@ -41,7 +44,7 @@ def main(
     stated = read_provenance(weights, {}) or {}
     recipe = {key: stated[key] for key in ("intensity_range", "intensity_scale", "patch_size")}
     content = json.loads(Path(datalist).read_text(encoding="utf-8"))
-    trained, fresh = [], []
+    areas = []
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(seeds):
             order = np.random.default_rng(seed).permutation(len(content["training"]))[:labels]
@@ -51,14 +54,17 @@ def main(
             recipe["spacing"] = [spacing] * 3
             probe = FeatureProbe(network, recipe, 1, str(file), dataset_dir, modality, seed)
             probe.read()
-            fresh.append(probe.reference)
-            trained.append(read_out(network.encoder.eval(), **probe.patches))
-            print(f"seed {seed}: trained {trained[-1]:.3f}, untrained {fresh[-1]:.3f}", flush=True)
-    gain = np.subtract(trained, fresh)
-    half = stats.t.ppf(0.975, seeds - 1) * gain.std(ddof=1) / seeds**0.5
-    print(f"trained {np.mean(trained):.3f} ± {np.std(trained, ddof=1):.3f}", end=", ")
-    print(f"untrained {np.mean(fresh):.3f} ± {np.std(fresh, ddof=1):.3f}", end=", ")
-    print(f"difference {gain.mean():+.3f}, 95 % {gain.mean() - half:+.3f} to {gain.mean() + half:+.3f}")
+            own = copy.deepcopy(network.encoder).train()
+            found = [read_out(encoder, **probe.patches) for encoder in (network.encoder.eval(), own)]
+            areas.append([*found, probe.reference])
+            print(f"seed {seed}: running statistics {found[0]:.3f}, own {found[1]:.3f}, untrained {areas[-1][2]:.3f}")
+    running, own, untrained = np.transpose(areas)
+    print(f"untrained: {untrained.mean():.3f} ± {untrained.std(ddof=1):.3f}")
+    for name, area in (("running statistics", running), ("own statistics", own)):
+        gain = area - untrained
+        half = stats.t.ppf(0.975, seeds - 1) * gain.std(ddof=1) / seeds**0.5
+        interval = f"{gain.mean() - half:+.3f} to {gain.mean() + half:+.3f}"
+        print(f"{name}: {area.mean():.3f} ± {area.std(ddof=1):.3f}, difference {gain.mean():+.3f}, 95 % {interval}")
 
 
 if __name__ == "__main__":

@@ -102,6 +102,18 @@ def test_the_trainer_s_metrics_have_both_figures_every_interval(datalist):
     assert written == [("probe", {"auc": seen[1]["probe_auc"], "untrained": seen[1]["probe_auc_untrained"]}, 2)]
 
 
+def test_the_patches_are_those_of_the_seed(datalist):
+    network = nn.Module()
+    network.encoder = Encoder(1, WIDTH)
+    read = []
+    for seed in (0, 0, 1):
+        probe = FeatureProbe(network, RECIPE, 1, str(datalist), str(datalist.parent), seed=seed)
+        probe.read()
+        read.append(torch.cat([torch.as_tensor(patch["image"]) for patch in probe.patches["training"]]))
+    assert torch.equal(read[0], read[1])
+    assert not torch.equal(read[0], read[2])
+
+
 def test_it_is_off_by_default_and_needs_scans_when_on(datalist):
     seen, _ = run(datalist, interval=0)
     assert seen == [{}, {}, {}]

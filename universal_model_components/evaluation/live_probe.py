@@ -168,15 +168,14 @@ class FeatureProbe:
             raise ValueError("probe_interval: a probe needs labeled scans: give probe_data::datalist and dataset_dir")
         window, scale = (self.recipe[key][self.modality] for key in ("intensity_range", "intensity_scale"))
         keys, shape = ["image", "label"], list(self.recipe["patch_size"])
-        crop = RandCropByPosNegLabeld(keys, "label", shape, num_samples=PATCHES, allow_smaller=False)
-        crop.set_random_state(self.seed)
         steps = [
             ReadScand(keys),
             NormalizeScand("image", window, scale, self.recipe["spacing"], "label"),
             SpatialPadd(keys, shape),
-            crop,
+            RandCropByPosNegLabeld(keys, "label", shape, num_samples=PATCHES, allow_smaller=False),
         ]
-        prepare = Compose(steps)
+        # not the crop's: `Compose` seeds its transforms anew when it is made
+        prepare = Compose(steps).set_random_state(self.seed)
         for name, split in (("training", "training"), ("held_out", "validation")):
             cases = read_cases(self.datalist, self.dataset_dir, split)
             self.patches[name] = [patch for case in cases for patch in prepare(case)]
