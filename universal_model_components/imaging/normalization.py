@@ -24,7 +24,7 @@ from .geometry import spacing_of, to_ras
 from .reading import header_notes, read_scan
 from .resampling import resample, resampled_affine, resampled_shape
 
-PERCENTILES = (0.5, 99.5)  # become 0 and 1 with the scale "percentiles", as in nnU-Net
+PERCENTILES = (0.5, 99.5)  # become 0 and 1 with the scale "percentiles"; nnU-Net clips CT at the same
 CLIP_WARNING = 0.1  # share of voxels that a clip may change before a line is printed
 MINIMUM_CONTRAST = 0.01  # of the window: a CT in HU that spans less than this contains a single material
 MAXIMUM_SIDE = 3000.0  # mm: longer than any patient, so the header's spacing is wrong
