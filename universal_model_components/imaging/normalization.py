@@ -103,13 +103,12 @@ def intensity_limits(voxels: np.ndarray, window: Sequence[float] | None, scale: 
         return float(window[0]), float(window[1])
     if scale == "percentiles":
         # Of the nearest voxel: interpolation between two would overflow in int16, and differ after clipping.
-        found = np.percentile(voxels.ravel(order="K"), PERCENTILES, method="nearest")
-        low, high = (float(limit) for limit in (found if window is None else np.clip(found.astype(float), *window)))
-        return low, high
-    low, high = float(voxels.min()), float(voxels.max())
-    if window is None:
-        return low, high
-    return max(low, float(window[0])), min(high, float(window[1]))
+        low, high = map(float, np.percentile(voxels.ravel(order="K"), PERCENTILES, method="nearest"))
+    else:
+        low, high = float(voxels.min()), float(voxels.max())
+    if window is not None:
+        low, high = (min(max(limit, float(window[0])), float(window[1])) for limit in (low, high))
+    return low, high
 
 
 def guess_modality(voxels: np.ndarray) -> str:
