@@ -101,6 +101,11 @@ def test_weights_without_a_provenance_need_options(scans, weights, tmp_path):
     assert "modality" not in rows[0]
     features(scan, weights, str(output), num_workers=0, device="cpu")
     np.testing.assert_array_equal(read(output)[1], values)
+    given["intensity_range"] = None
+    features(scan, weights, str(output), **given, intensity_scale="percentiles", num_workers=0, device="cpu")
+    assert np.abs(read(output)[1] - values).max() > 0
+    with raises_user_error(r"intensity_scale: 'minmax' is not one of \['range', 'volume', 'percentiles'\]"):
+        features(scan, weights, str(output), intensity_scale="minmax")
 
 
 @pytest.mark.parametrize(

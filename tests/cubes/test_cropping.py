@@ -148,7 +148,10 @@ def test_generator_is_pinned():
         ({"patch_size": [64, 64, -1]}, "patch_size: .* is not three positive numbers"),
         ({"intensity_range": {"ct": [1, 0], "mri": None}}, "intensity_range: .* of 'ct' is neither"),
         ({"intensity_range": {"ct": None}}, "intensity_range: no entry for modality 'mri'"),
-        ({"intensity_scale": {"ct": "windw", "mri": "volume"}}, "intensity_scale: 'windw' of 'ct'"),
+        (
+            {"intensity_scale": {"ct": "windw", "mri": "volume"}},
+            "intensity_scale: 'windw' of 'ct' is not one of .*'percentiles'",
+        ),
         ({"foreground_crop": "maybe"}, "foreground_crop: 'maybe' is not a boolean"),
         ({"cubes_per_volume": {"large": 1}}, "cubes_per_volume: .* each of"),
         ({"cubes_per_volume": {"large": 0, "medium": 0, "small": 0}}, "cubes_per_volume: all numbers are 0"),

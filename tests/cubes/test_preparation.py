@@ -456,6 +456,24 @@ def test_a_scan_that_is_flat_after_clipping_is_left_out(tmp_path, capsys):
         run(scans, store, modalities="mri", strict=True)
 
 
+def test_a_bright_voxel_does_not_darken_cubes_scaled_by_percentiles(tmp_path, capsys):
+    for number in range(2):
+        voxels = body(modality="mri", seed=number)
+        voxels[0, 0, 0] = 20000
+        write_scan(tmp_path / f"scans/mri/{number}.nii", voxels)
+    means = {}
+    for scale, dark in (("volume", 16), ("percentiles", 0)):
+        recipe = {**SMALL, "intensity_range": {"mri": None}, "intensity_scale": {"mri": scale}}
+        run(tmp_path / "scans", tmp_path / scale, modalities="mri", recipe=recipe)
+        assert read_index(tmp_path / scale)["recipe"]["intensity_scale"] == {"mri": scale}
+        printed = capsys.readouterr().out
+        assert f"; {dark} cubes are mostly background" in printed
+        assert "clipping to" not in printed
+        cubes = CubeDataset(case_records(tmp_path / scale, "training", ["mri"]), SMALL["patch_size"])
+        means[scale] = np.mean([float(cubes[number]["image"].mean()) for number in range(len(cubes))])
+    assert means["volume"] < 0.05 < 0.2 < means["percentiles"]
+
+
 def test_two_flat_hippocampi_are_left_out(real_data, tmp_path):
     recipe = make_recipe({**SMALL, "minimum_crop": 1}, BOTH)
     status = {}

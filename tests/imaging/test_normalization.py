@@ -101,6 +101,8 @@ def test_padding_and_metal_do_not_ring_out_of_range(tmp_path):
         ((0, 4000), "volume", [0, 0, 0, 1000 / 3000, 1], 0.4),
         (None, "volume", [0, 2024 / 6024, 3024 / 6024, 4024 / 6024, 1], 0.0),
         (None, "range", [0, 2024 / 6024, 3024 / 6024, 4024 / 6024, 1], 0.0),
+        (None, "percentiles", [0, 2024 / 6024, 3024 / 6024, 4024 / 6024, 1], 0.0),
+        ((0, 4000), "percentiles", [0, 0, 0, 1000 / 3000, 1], 0.4),
     ],
 )
 def test_normalize(window, scale, expected, changed):
@@ -114,6 +116,63 @@ def test_a_clip_that_changes_much_is_named(tmp_path):
     assert len(bright.notes) == 1
     assert "a.nii: clipping to (0, 4000) changed" in bright.notes[0]
     assert load_scan(tmp_path / "a.nii").notes == []
+
+
+@pytest.mark.parametrize("kind", ["int16", "float32", "float64"])
+@pytest.mark.parametrize("window", [None, (0, 800)])
+@pytest.mark.parametrize("codes", ["RAS", "PIR"])
+def test_percentiles_become_0_and_1(tmp_path, kind, window, codes):
+    voxels = body((24, 20, 28), "mri")
+    voxels[:2, 0, 0] = 30000, -200  # two voxels decide the minimum and maximum, and no percentile
+    voxels = (voxels * 1.1).astype(kind)
+    ornt = nibabel.orientations.axcodes2ornt(codes)
+    image = nibabel.Nifti1Image(voxels, np.diag([2.0, 2.0, 2.0, 1.0]))
+    nibabel.save(
+        image.as_reoriented(nibabel.orientations.ornt_transform(nibabel.io_orientation(image.affine), ornt)),
+        tmp_path / "a.nii",
+    )
+    clipped = voxels if window is None else np.clip(voxels, *window)
+    low, high = np.percentile(clipped.astype(np.float64), [0.5, 99.5])
+    scan = load_scan(tmp_path / "a.nii", window, "percentiles", (2, 2, 2))
+    np.testing.assert_allclose(scan.intensities, (low, high), atol=0.01 * (high - low))  # between two voxels
+    low, high = scan.intensities
+    np.testing.assert_allclose(scan.volume.numpy(), np.clip((clipped - low) / (high - low), 0, 1), atol=1e-6)
+    assert scan.intensities == intensity_limits(voxels, window, "percentiles")
+    normalized, _ = normalize(torch.from_numpy(voxels.astype(np.float32)), window, "percentiles")
+    torch.testing.assert_close(normalized, scan.volume, rtol=0, atol=1e-6)
+
+
+def test_one_bright_voxel_changes_nothing_between_percentiles(tmp_path):
+    voxels = body(modality="mri")
+    medians = {}
+    for brightest in (voxels.max(), 20 * voxels.max()):
+        voxels[16, 16, 16] = brightest
+        file = write_scan(tmp_path / "a.nii", voxels)
+        for scale in ("volume", "percentiles"):
+            scan = load_scan(file, None, scale, (2, 2, 2))
+            assert scan.notes == []
+            medians.setdefault(scale, []).append(float(scan.volume.median()))
+    assert medians["volume"][1] < 0.1 * medians["volume"][0]
+    assert medians["percentiles"][1] == pytest.approx(medians["percentiles"][0], rel=1e-3)
+
+
+@pytest.mark.parametrize("window", [None, (0, 4000)])
+def test_equal_percentiles_are_an_error(tmp_path, window):
+    voxels = np.zeros((20, 20, 20), np.int16)
+    voxels[8:11, 8:11, 8:10] = 100  # 18 of 8000 voxels
+    file = write_scan(tmp_path / "a.nii", voxels)
+    clipped = "" if window is None else r" after clipping to \(0, 4000\)"
+    message = f"a.nii: the percentiles 0.5 and 99.5 are both 0{clipped}: crop its background, .* intensity_scale volume"
+    with pytest.raises(ScanError, match=message) as caught:
+        load_scan(file, window, "percentiles")
+    assert "\n" not in str(caught.value)
+    assert load_scan(file, window, "volume").volume.max() == 1
+
+
+def test_percentiles_note_what_the_window_changed_alone(tmp_path):
+    file = write_scan(tmp_path / "a.nii", body(modality="mri"))
+    assert load_scan(file, (-100, 4000), "percentiles").notes == []
+    assert "clipping to (0, 500) changed" in load_scan(file, (0, 500), "percentiles").notes[0]
 
 
 def test_otsu_separates_two_classes(generator):
@@ -257,6 +316,9 @@ def test_real_scans_become_ras_volumes(real_data):
         ((-1000, 1000), "volume", (-1000.0, 300.0)),
         ((0, 4000), "volume", (0.0, 300.0)),
         (None, "volume", (-2000.0, 300.0)),
+        (None, "percentiles", (-2000.0, 300.0)),
+        ((0, 200), "percentiles", (0.0, 200.0)),
+        ((400, 500), "percentiles", (400.0, 400.0)),
     ],
 )
 def test_intensity_limits_are_what_normalize_makes_0_and_1(window, scale, expected):

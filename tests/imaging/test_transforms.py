@@ -40,7 +40,9 @@ def dice(first, second):
     return 2 * (first & second).sum() / (first.sum() + second.sum())
 
 
-@pytest.mark.parametrize("settings", [CT, MRI, {"intensity_range": None}])
+@pytest.mark.parametrize(
+    "settings", [CT, MRI, {"intensity_range": None}, {"intensity_range": None, "intensity_scale": "percentiles"}]
+)
 def test_a_volume_in_memory_is_normalized_as_for_pretraining(tmp_path, settings):
     phantom = draw_heart_ct(1, (24, 20, 16), spacing=(3.0, 2.0, 2.5), axcodes="PIR", tilt=8)
     nibabel.save(phantom.nifti(), tmp_path / "ct.nii")
@@ -103,6 +105,18 @@ def test_other_keys_are_left_alone_and_no_label_is_needed(tmp_path):
         [LoadImaged("image"), EnsureChannelFirstd("image"), NormalizeScand("image", label_keys="label", **CT)]
     )
     assert set(loaded({"image": file})) == {"image"}
+
+
+@pytest.mark.parametrize("modality", ["mri", None])
+def test_percentiles_come_back_to_the_unit_of_the_file(tmp_path, modality):
+    voxels = body(modality="mri")
+    voxels[0, 0, 0] = 20000
+    given = {"image": str(write_scan(tmp_path / "a.nii", voxels)), **({"modality": modality} if modality else {})}
+    windows, scales = {"ct": [-1000, 1000], "mri": None}, {"ct": "range", "mri": "percentiles"}
+    data = Compose([ReadScand("image"), NormalizeScand("image", windows, scales, None)])(given)
+    native = ToOriginalSpaced("image", restore_intensity=True)(data)["image"]
+    limits = np.percentile(voxels, [0.5, 99.5], method="nearest")
+    np.testing.assert_allclose(native[0], voxels.clip(*limits), atol=1e-4 * limits[1])
 
 
 def test_spacing_null_keeps_the_scans_own(tmp_path):

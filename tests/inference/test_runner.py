@@ -227,7 +227,7 @@ def test_another_recipe_than_in_training_warns(tmp_path, identity_bundle, caplog
     ("settings", "message"),
     [
         [{"spacing": [1.0, 1.0]}, "^spacing: .* is not three positive numbers"],
-        [{"intensity_scale": {"ct": "range", "mri": "z"}}, "^intensity_scale: .*'z' is neither"],
+        [{"intensity_scale": {"ct": "range", "mri": "z"}}, "^intensity_scale: .*'z' is not one of"],
         [{"mial": "perhaps", "network_def": None}, "^mial: 'perhaps' is not a boolean"],
         [{"overlap": 1.5}, "^overlap: 1.5 is not within 0 and 1"],
     ],

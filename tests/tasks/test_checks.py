@@ -144,6 +144,17 @@ def test_voxels_are_looked_at_when_asked(copied):
     assert any("case_5.nii.gz" in line for line in warnings)
 
 
+def test_scans_whose_percentiles_are_equal_are_found(copied):
+    rewrite(
+        copied / "images/case_1.nii.gz",
+        lambda image: np.where(np.arange(image.size).reshape(image.shape) == 7, image.max(), 0).astype("f4"),
+    )
+    settings = {"label_values": {"foreground": [4]}, "voxels": True}
+    assert lines(check_datalist(copied / "datalist.json", copied, intensity_scale="volume", **settings), ERROR) == []
+    (line,) = lines(check_datalist(copied / "datalist.json", copied, intensity_scale="percentiles", **settings), ERROR)
+    assert "case_1.nii.gz: the percentiles 0.5 and 99.5 are both 0: crop its background" in line
+
+
 def _wrong_candidates(content: dict) -> None:
     content["training"][0]["candidates"][0][2] += 500.0
     for one in content["validation"][0]["candidates"]:

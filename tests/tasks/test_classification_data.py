@@ -103,6 +103,18 @@ def test_a_label_gives_the_middle_of_the_scan(tmp_path):
     assert float(item["image"][0, :, :4].max()) == 0
 
 
+def test_a_cache_keeps_scans_scaled_by_percentiles(tmp_path):
+    voxels = body((20, 25, 22), "mri")
+    voxels[0, 0, 0] = 20000
+    case = {"image": str(write_scan(tmp_path / "a.nii", voxels, 1.0)), "case": "a"}
+    for scale in ("volume", "percentiles"):  # made again for the other one
+        scans = ScanCache(str(tmp_path / "cache"), None, scale, None)
+        scans.prepare([case])
+        expected = load_scan(case["image"], None, scale, None).volume
+        np.testing.assert_allclose(scans.cube(case, None, expected.shape), expected, atol=0.5 / 4095 + 1e-7)
+    assert expected[10, 12, 11] > 0.9
+
+
 @pytest.mark.parametrize(
     ("entries", "message"),
     [

@@ -52,7 +52,7 @@ def features(
         spacing: mm, null for each scan's own; by default, as the next three, what the provenance states.
         patch_size: voxels of a window, or of a cube around a point.
         intensity_range: lowest and highest intensity, null for each scan's own; or a mapping of these by modality.
-        intensity_scale: range or volume, or a mapping by modality.
+        intensity_scale: range, volume or percentiles, or a mapping by modality.
         overlap: of the windows of a whole scan.
         batch_size: windows or cubes at a time.
         num_workers: processes that read scans ahead.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..imaging.modalities import check_modalities, of_modalities
+from ..imaging.modalities import INTENSITY_SCALES, check_modalities, of_modalities
 from ..utils.checks import is_list, is_number, is_whole
 from ..utils.digests import digest
 from ..utils.settings import to_bool, to_optional
@@ -31,7 +31,8 @@ class Recipe:
         spacing: of the volume that crops are cut from, mm.
         patch_size: voxels of a cube.
         intensity_range: by modality, the window (HU for CT) or None for the volume's own range.
-        intensity_scale: by modality, "range" (divide by the window) or "volume" (by own minimum and maximum).
+        intensity_scale: by modality, "range" (divide by the window), "volume" (by own minimum and maximum) or
+            "percentiles" (by own percentiles 0.5 and 99.5).
         foreground_crop: by modality, whether to crop to the body first.
         minimum_crop: mm; a scale whose crop has a shorter side is skipped for that scan.
         crop_fractions: by scale, sides of a crop as a fraction of the volume's (paper: 1/2, 1/4, 1/8).
@@ -78,8 +79,8 @@ class Recipe:
             if window is not None and not (_are_numbers(window, 2) and window[0] < window[1]):
                 raise ValueError(f"intensity_range: {window!r} of {name!r} is neither [low, high] nor null")
         for name, scale in self.intensity_scale.items():
-            if scale not in ("range", "volume"):
-                raise ValueError(f"intensity_scale: {scale!r} of {name!r} is neither 'range' nor 'volume'")
+            if scale not in INTENSITY_SCALES:
+                raise ValueError(f"intensity_scale: {scale!r} of {name!r} is not one of {list(INTENSITY_SCALES)}")
         self._check_fractions()
         counts = self.cubes_per_volume
         whole = isinstance(counts, Mapping) and all(is_whole(n) and n >= 0 for n in counts.values())

@@ -8,6 +8,8 @@ from typing import Any
 
 from ..utils.settings import to_optional
 
+# What becomes 0 and 1: the window's ends, the volume's minimum and maximum, or its percentiles; see `normalize`.
+INTENSITY_SCALES = ("range", "volume", "percentiles")
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     # SUV is an absolute unit, as HU is: one window for all scans. Above 20 are bladder, brain and the hottest tumors.
     "intensity_range": {"pet": [0, 20]},

@@ -24,6 +24,7 @@ from .geometry import spacing_of, to_ras
 from .reading import header_notes, read_scan
 from .resampling import resample, resampled_affine, resampled_shape
 
+PERCENTILES = (0.5, 99.5)  # become 0 and 1 with the scale "percentiles"; nnU-Net clips CT at the same
 CLIP_WARNING = 0.1  # share of voxels that a clip may change before a line is printed
 MINIMUM_CONTRAST = 0.01  # of the window: a CT in HU that spans less than this contains a single material
 MAXIMUM_SIDE = 3000.0  # mm: longer than any patient, so the header's spacing is wrong
@@ -44,6 +45,7 @@ class Scan:
         source_spacing: of the file, mm, in RAS order.
         notes: one line for each thing worth a warning.
         cropped_shape: voxels of the file after the crop to the body, in RAS order.
+        intensities: of the file that became 0 and 1, see `intensity_limits`.
 
     Shape:
         volume (H, W, D).
@@ -56,28 +58,38 @@ class Scan:
     source_spacing: tuple[float, ...]
     notes: list[str] = field(default_factory=list)
     cropped_shape: tuple[int, ...] = ()
+    intensities: tuple[float, float] = (0.0, 1.0)
 
 
-def normalize(volume: Tensor, window: Sequence[float] | None, scale: str) -> tuple[Tensor, float]:
+def normalize(
+    volume: Tensor, window: Sequence[float] | None, scale: str, limits: tuple[float, float] | None = None
+) -> tuple[Tensor, float]:
     """Clip to a window and scale to [0, 1], in place (paper IV-B.1: "Each volume is normalized independently").
 
     Args:
         volume: intensities, HU for CT; overwritten, because copying a large scan is expensive.
         window: lowest and highest intensity of interest; None is the volume's own range.
-        scale: "range" divides by the window (CT), "volume" by the clipped volume's own minimum and maximum (MRI).
+        scale: one of `modalities.INTENSITY_SCALES`: "range" divides by the window (CT), "volume" by the clipped
+            volume's own minimum and maximum (MRI); "percentiles" makes the clipped volume's `PERCENTILES` 0 and 1 and
+            clips what is beyond (MRI with a few bright voxels).
+        limits: with "percentiles", what `intensity_limits` found in the file; None finds them in the volume.
 
     Returns:
-        The same volume, now in [0, 1], and the share of voxels that the clip changed significantly: with "range" those
-        above the window only, because air and padding lie below it in every CT; with "volume" those on both sides.
+        The same volume, now in [0, 1], and the share of voxels that the window changed significantly: with "range"
+        those above it only, because air and padding lie below it in every CT; otherwise those on both sides. Voxels
+        beyond the percentiles are not counted.
     """
     low, high = map(float, volume.aminmax() if window is None else window)
     changed = int((volume > high).count_nonzero())
-    if scale == "volume":
+    if scale != "range":
         changed += int((volume < low).count_nonzero())
     volume.clamp_(low, high)
     if scale == "volume":
         low, high = map(float, volume.aminmax())
-    return volume.sub_(low).div_(max(high - low, torch.finfo(torch.float32).tiny)), changed / volume.numel()
+    elif scale == "percentiles":
+        low, high = limits or intensity_limits(volume.numpy(), None, scale)
+    volume.sub_(low).div_(max(high - low, torch.finfo(torch.float32).tiny))
+    return volume.clamp_(0, 1) if scale == "percentiles" else volume, changed / volume.numel()
 
 
 def intensity_limits(voxels: np.ndarray, window: Sequence[float] | None, scale: str) -> tuple[float, float]:
@@ -89,10 +101,14 @@ def intensity_limits(voxels: np.ndarray, window: Sequence[float] | None, scale: 
     """
     if window is not None and scale == "range":
         return float(window[0]), float(window[1])
-    low, high = float(voxels.min()), float(voxels.max())
-    if window is None:
-        return low, high
-    return max(low, float(window[0])), min(high, float(window[1]))
+    if scale == "percentiles":
+        # Of the nearest voxel: interpolation between two would overflow in int16, and differ after clipping.
+        low, high = map(float, np.percentile(voxels.ravel(order="K"), PERCENTILES, method="nearest"))
+    else:
+        low, high = float(voxels.min()), float(voxels.max())
+    if window is not None:
+        low, high = (min(max(limit, float(window[0])), float(window[1])) for limit in (low, high))
+    return low, high
 
 
 def guess_modality(voxels: np.ndarray) -> str:
@@ -141,10 +157,18 @@ def _check_voxels(file: str | Path, volume: Tensor) -> None:
         raise ScanError(f"{file}: constant volume (every voxel is {low:g}): remove the scan")
 
 
-def _normalize_checked(file: str | Path, voxels: Tensor, window: Sequence[float] | None, scale: str) -> list[str]:
+def _normalize_checked(
+    file: str | Path, voxels: Tensor, window: Sequence[float] | None, scale: str, limits: tuple[float, float]
+) -> list[str]:
     """Normalize in place, reject a constant volume, and return a note if clipping changed many voxels."""
     _check_voxels(file, voxels)
-    changed = normalize(voxels, window, scale)[1]
+    if scale == "percentiles" and limits[0] == limits[1]:
+        clipped = "" if window is None else f" after clipping to {window}"
+        raise ScanError(
+            f"{file}: the percentiles {PERCENTILES[0]:g} and {PERCENTILES[1]:g} are both {limits[0]:g}{clipped}: crop "
+            "its background, see intensity_range, or give intensity_scale volume"
+        )
+    changed = normalize(voxels, window, scale, limits)[1]
     low, high = voxels.aminmax()
     if float(high - low) < MINIMUM_CONTRAST:
         raise ScanError(f"{file}: constant after clipping to {window}: wrong unit or modality? see intensity_range")
@@ -188,12 +212,12 @@ def make_scan(
         voxels: intensities, any real type; not modified.
         affine: voxel → mm, RAS.
         window: intensities of interest (HU for CT), None for the volume's own range.
-        scale: "range" or "volume", see `normalize`.
+        scale: "range", "volume" or "percentiles", see `normalize`.
         spacing: of the result, mm; third-order spline. None keeps the scan's own.
         foreground: crop to the body first (MRI), see `foreground_box`.
 
     Raises:
-        ScanError: NaN or infinite voxels, a constant volume, an impossible size.
+        ScanError: NaN or infinite voxels, a constant volume, equal percentiles, an impossible size.
     """
     voxels, affine = to_ras(voxels, affine)
     source = spacing_of(affine)
@@ -201,8 +225,9 @@ def make_scan(
     check_size(file, voxels.shape, source, spacing)
     # A copy, as the reader's array may map the file; in the voxels' memory order, as reordering them is expensive.
     array = np.array(voxels, dtype=np.float32, order="K")
+    limits = intensity_limits(voxels, window, scale)
     del voxels  # up to twice as large
-    notes = [*header_notes(file), *_normalize_checked(file, _as_in_memory(array), window, scale)]
+    notes = [*header_notes(file), *_normalize_checked(file, _as_in_memory(array), window, scale, limits)]
     volume = torch.from_numpy(array)
     if foreground:
         box = foreground_box(volume, source)
@@ -211,4 +236,4 @@ def make_scan(
     cropped_shape = tuple(volume.shape)
     volume = resample(volume, source, spacing).clamp_(0, 1).contiguous()
     affine = resampled_affine(affine, spacing).numpy()
-    return Scan(volume, affine, spacing_of(affine), array.shape, source, notes, cropped_shape)
+    return Scan(volume, affine, spacing_of(affine), array.shape, source, notes, cropped_shape, limits)

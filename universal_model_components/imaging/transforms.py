@@ -26,7 +26,7 @@ from .geometry import Grid, check_affine, check_same_grid, nearest_on_grid, resa
 from .hdf5 import dequantize, quantize
 from .labels import Labels
 from .modalities import of_modalities
-from .normalization import guess_modality, intensity_limits, make_scan
+from .normalization import guess_modality, make_scan
 from .reading import read_scan
 
 logger = logging.getLogger(__name__)
@@ -69,8 +69,8 @@ class NormalizeScand(MapTransform):
         keys: of the images, `MetaTensor`s (1, H, W, D).
         intensity_range: window to clip to (HU for CT), or None for the volume's own range; or a mapping of these by
             modality.
-        intensity_scale: "range" scales by the window (CT), "volume" by the clipped volume's own range (MRI); or a
-            mapping by modality.
+        intensity_scale: "range" scales by the window (CT), "volume" by the clipped volume's own range, "percentiles" by
+            its percentiles 0.5 and 99.5 (MRI); or a mapping by modality.
         spacing: mm, or None to keep each scan's native spacing.
         label_keys: of masks on the grid of the first image; a missing one is skipped.
         label_values: which values are foreground, see `labels.Labels`.
@@ -123,7 +123,7 @@ class NormalizeScand(MapTransform):
             logger.warning(note)
         volume = torch.from_numpy(dequantize(quantize(scan.volume))) if self.quantize else scan.volume
         original = {"shape": torch.tensor(grid.shape), "affine": torch.as_tensor(grid.affine)}
-        original["intensities"] = torch.tensor(intensity_limits(voxels, window, scale), dtype=torch.float64)
+        original["intensities"] = torch.tensor(scan.intensities, dtype=torch.float64)
         meta = {**_meta(image), ORIGINAL_SPACE: original}
         return MetaTensor(volume[None].to(image.device), affine=torch.as_tensor(scan.affine), meta=meta)
 
@@ -155,8 +155,7 @@ class ToOriginalSpaced(MapTransform):
         keys: tensors (C, H, W, D) on the grid of `reference`.
         reference: key of the volume that `NormalizeScand` made, whose metadata describe the native space.
         restore_intensity: the tensors are normalized intensities: clamp them to [0, 1], and bring them back to the
-            file's unit, too; what the window clipped is lost. Otherwise the spline is clamped to the
-            range of the input.
+            file's unit, too; what was clipped is lost. Otherwise the spline is clamped to the range of the input.
         allow_missing_keys: skip missing keys.
 
     Raises:

@@ -45,7 +45,7 @@ def check_datalist(
         dataset_dir: folder that paths are relative to.
         segmentation: whether `label` is a mask; otherwise it is a class, or there are `candidates`.
         label_values: which values of a mask are foreground, see `labels.Labels`.
-        intensity_range: window, see `scans.normalize`.
+        intensity_range: window, see `normalization.normalize`.
         intensity_scale: see there.
         voxels: read every scan and mask completely, not only their headers.
 

@@ -40,7 +40,7 @@ class ScanCache:
     Args:
         folder: where the files are kept; created when needed.
         intensity_range: window to clip to (HU for CT), or None for the volume's own range.
-        intensity_scale: "range" or "volume", see `scans.normalize`.
+        intensity_scale: "range", "volume" or "percentiles", see `normalization.normalize`.
         spacing: mm, or None to keep each scan's native spacing.
         foreground_crop: crop to the body first (MRI).
     """

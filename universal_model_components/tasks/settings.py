@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..imaging.labels import Labels
-from ..imaging.modalities import check_modalities
+from ..imaging.modalities import INTENSITY_SCALES, check_modalities
 from ..utils.checks import (
     Check,
     boolean,
@@ -90,10 +90,6 @@ def _rate(value: Any) -> str | None:
     return None if good else "is not a number above 0"
 
 
-def _scale(value: Any) -> str | None:
-    return None if value in ("range", "volume") else "is neither 'range' nor 'volume'"
-
-
 def _read(reader: Any) -> Check:
     """Return a check for what a reader of the setting takes; the reader's own line begins with the key."""
 
@@ -129,7 +125,7 @@ CHECKS: dict[str, Check] = {
     "patch_size": optional(_patch),
     "spacing": optional(_sides),
     "intensity_range": one_or_each(_window),
-    "intensity_scale": one_or_each(_scale),
+    "intensity_scale": one_or_each(choice(*INTENSITY_SCALES)),
     "foreground_crop": one_or_each(boolean),
     "label_values": _read(Labels),
     "label_noise": _read(read_severity),
