@@ -18,7 +18,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -31,6 +30,7 @@ from monai.bundle import ConfigParser
 from weights_terms import of_pretraining, with_section
 
 from universal_model_components.tasks.segmentation_data import cases_identity, read_cases
+from universal_model_components.utils.errors import show_user_errors
 from universal_model_components.utils.files import write_text
 from universal_model_components.weights.continuation import OF_AN_ANCESTOR
 from universal_model_components.weights.files import load_pickle
@@ -123,6 +123,8 @@ def release_demonstration(
     found = match_sources([named_from(root, image) for image in images], terms["sources"])
     ancestor = find_ancestor(provenance.get("pretrained_weights"), identity.get("pretrained_weights"))
     check_unseen(ancestor, [named_from(root, image) for image in held_out(datalist, dataset_dir)])
+    if evaluation is not None:
+        list(model_card.read_measures(Path(evaluation)))  # fails before anything is written
     provenance |= {"demonstration": says.strip().rstrip("."), "scans": found}
     provenance["license"] = terms["license"] if ancestor is None else ancestor["license"]
     if ancestor is not None:
@@ -264,7 +266,5 @@ def first_steps(logs: Path) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        fire.Fire({"pretraining": release_pretraining, "demonstration": release_demonstration})
-    except (ValueError, OSError) as error:
-        sys.exit(f"release_weights: {error}")
+    show_user_errors("release_weights")
+    fire.Fire({"pretraining": release_pretraining, "demonstration": release_demonstration})

@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import subprocess
+import sys
 
 import model_card
 import nibabel
@@ -82,7 +84,7 @@ def test_a_demonstration_is_named_so_wherever_its_bundle_is_described(released, 
     assert description.endswith(f"The weights in models/ are a demonstration: {SAYS}")
     readme, terms = ((bundle / f"docs/{name}").read_text() for name in ("README.md", "data_license.txt"))
     readme = " ".join(readme.split())
-    assert f"The weights in `models/` are a demonstration: {SAYS}. `--bundle_root $B/.." in readme
+    assert f"The weights in `models/` are a demonstration: {SAYS}. In section 4, `--bundle_root $B/.." in readme
     assert f"None of the task itself are released. Missing to train them: {TASKS[BTS]['missing']}." in readme
     assert "This bundle contains no scans, and the weights described at the end." in terms
     images = [f"{task_data(BTS).name}/images/case_{number}.nii.gz" for number in range(4)]
@@ -179,11 +181,23 @@ def test_what_may_not_be_released_is_refused(released, small, trained_task, task
         ({"sources": str(tmp_path / "none.json")}, r"case_0\.nii\.gz: not in .*exclude it from training"),
         ({"datalist": str(other)}, "2 training and 1 validation cases.*was trained with 3 training"),
         ({"data": str(tmp_path / "other")}, r"^data: .* is not below .*other"),
+        ({"evaluation": str(tmp_path / "nowhere")}, r"nowhere/evaluation\.json"),
     ):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises((ValueError, OSError), match=message):
             released(work, **changes)
+        assert not list((tmp_path / "bundles").glob("*/models/model.*"))  # refused before anything is written
         shutil.rmtree(tmp_path / "bundles")
         shutil.copytree(REPOSITORY / "bundles", tmp_path / "bundles", ignore=shutil.ignore_patterns("model.*"))
+
+
+def test_a_refusal_is_one_line(trained_task, tmp_path):
+    script = REPOSITORY / "scripts" / "release_weights.py"
+    given = ["--bundle", BTS, "--says", SAYS, "--datalist", str(tmp_path / "no.json"), "--dataset_dir", str(tmp_path)]
+    command = [sys.executable, str(script), "demonstration", str(trained_task(BTS)), *given]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    assert ended.stderr.splitlines()[-1].startswith("release_weights: datalist: cannot read")
 
 
 def test_a_test_case_that_was_pretrained_on_is_refused():

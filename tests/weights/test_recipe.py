@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from universal_model_components.method.unet import UNet
+from universal_model_components.weights.loading import check_weights
 from universal_model_components.weights.provenance import complete, write_weights
 from universal_model_components.weights.recipe import image_recipe, trained_with
 
@@ -74,6 +75,16 @@ def test_settings_of_inference_are_those_of_the_weights(tmp_path):
     state = {"w": torch.zeros(1)}
     write_weights(tmp_path / "model.pt", state, complete({"features": [16, 32], "seed": 3}, state))
     assert trained_with(tmp_path / "model.pt", **defaults) == {"features": [16, 32], "patch_size": [64, 64, 32]}
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_whose_statistics_normalize_is_as_in_the_training(own, tmp_path):
+    state = UNet(1, 1, [4, 8], batch_statistics=own).state_dict()
+    write_weights(tmp_path / "model.pt", state, complete({}, state))
+    assert trained_with(tmp_path / "model.pt", batch_statistics=not own) == {"batch_statistics": own}
+    assert trained_with(tmp_path / "none.pt", batch_statistics=own) == {"batch_statistics": own}
+    with pytest.raises(ValueError, match=f"give batch_statistics {str(own).lower()}, as in its training"):
+        check_weights(UNet(1, 1, [4, 8], batch_statistics=not own), tmp_path / "model.pt")
 
 
 @pytest.mark.parametrize(("modality", "expected"), [(None, {"ct": [-9, 9]}), ("ct", [-9, 9]), ("mri", [0, 4000])])

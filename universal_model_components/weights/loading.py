@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .conversion import as_encoder, encoder_features, encoder_for, from_original, is_original
-from .coverage import Coverage, least_shares, match_state, part_of, percent, same_kind
+from .coverage import STATISTICS, Coverage, least_shares, match_state, part_of, percent, same_kind
 from .files import WeightFile, open_weights
 from .large_files import listed_entry, problem_of
 from .provenance import BATCH_STATISTICS, differences, read_provenance, tensors_sha256
@@ -213,9 +213,11 @@ def check_weights(network: nn.Module, file: str | Path, recipe: Mapping[str, Any
     for found, names in (("lacks", own.keys() - state.keys()), ("has unknown", state.keys() - own.keys())):
         if names:
             parts = sorted({name.split(".")[0] for name in names})
+            hint = "mial and scale_classifier as in its training" if unet else f"weights of {type(network).__name__}"
+            if all(name.rpartition(".")[2] in STATISTICS for name in names):
+                hint = f"batch_statistics {str(found == 'lacks').lower()}, as in its training"
             raise ValueError(
-                f"pretrained_weights: {file} {found} {len(names)} tensors of {parts}, first {min(names)}: give "
-                + ("mial and scale_classifier as in its training" if unet else f"weights of {type(network).__name__}")
+                f"pretrained_weights: {file} {found} {len(names)} tensors of {parts}, first {min(names)}: give {hint}"
             )
     for name, tensor in own.items():
         if tensor.shape != state[name].shape:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..utils.settings import to_bool, to_optional
 from .loading import trusted_weights
-from .provenance import read_provenance
+from .provenance import BATCH_STATISTICS, read_provenance
 
 logger = logging.getLogger(__name__)
 
@@ -23,12 +23,16 @@ def trained_with(weights: str | Path | None, modality: str | None = None, **defa
             the weights is that of the weights: model.onnx has model.provenance.json too.
         modality: of this run's scans, where a run has one: where the provenance states a setting by modality, that of
             this modality is taken. None takes it as it is stated.
-        defaults: by key: what holds where there is no provenance, or it does not state the key.
+        defaults: by key: what holds where there is no provenance, or it does not state the key. `batch_statistics` is
+            true where the provenance states such a normalization.
 
     Raises:
         ValueError: when the provenance is not JSON.
     """
-    provenance = {} if weights is None else read_provenance(weights, {}) or {}
+    # anything else is no file: `check_settings`, which comes after this, names the key
+    provenance = (read_provenance(weights, {}) or {}) if isinstance(weights, (str, Path)) else {}
+    if "normalization" in provenance:
+        provenance["batch_statistics"] = provenance["normalization"] == BATCH_STATISTICS
     return {key: _of_modality(provenance.get(key, value), modality, value) for key, value in defaults.items()}
 
 
