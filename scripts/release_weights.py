@@ -111,7 +111,7 @@ def release_demonstration(
     Raises:
         FileNotFoundError: when a file is missing.
         ValueError: when the weights are not a target task's, were trained on other cases or on scans that may not be
-            used, started from weights without a license, or from weights that have seen a test case.
+            used, started from weights without a license or under another, or that have seen a test case.
     """
     file, target = Path(work) / "models" / "model.pt", Path(bundles) / bundle
     state, provenance = read_weights(file), read_provenance(file, {}) or {}
@@ -122,11 +122,12 @@ def release_demonstration(
     terms = json.loads(Path(sources).read_text(encoding="utf-8"))
     found = match_sources([named_from(root, image) for image in images], terms["sources"])
     ancestor = find_ancestor(provenance.get("pretrained_weights"), identity.get("pretrained_weights"))
+    check_license(ancestor, terms["license"])
     check_unseen(ancestor, [named_from(root, image) for image in held_out(datalist, dataset_dir)])
     if evaluation is not None:
         list(model_card.read_measures(Path(evaluation)))  # fails before anything is written
     provenance |= {"demonstration": says.strip().rstrip("."), "scans": found}
-    provenance["license"] = terms["license"] if ancestor is None else ancestor["license"]
+    provenance["license"] = terms["license"]
     if ancestor is not None:
         provenance |= {"pretrained_weights": ancestor["file"], "continued_from": ancestor}
     write_weights(target / "models" / "model.pt", state, provenance)
@@ -234,6 +235,17 @@ def find_ancestor(weights: str | None, identity: str | None) -> dict[str, Any] |
     if "license" not in stated:
         raise ValueError(f"pretrained_weights: {weights} states no license: start from released weights")
     return {"file": Path(found.name).name, "sha256": sha256, **{k: stated[k] for k in OF_AN_ANCESTOR if k in stated}}
+
+
+def check_license(ancestor: Mapping[str, Any] | None, license_name: str) -> None:
+    """Check that weights that started from others can be under the license that their own scans ask for.
+
+    Raises:
+        ValueError: when the others have another one.
+    """
+    if ancestor is not None and ancestor["license"] != license_name:
+        found = f"{ancestor['license']!r}, the scans ask for {license_name!r}"
+        raise ValueError(f"pretrained_weights: their license is {found}: start from weights under that one")
 
 
 def check_unseen(ancestor: Mapping[str, Any] | None, scans: Iterable[str]) -> None:
