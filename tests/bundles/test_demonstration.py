@@ -211,7 +211,7 @@ def test_a_test_case_that_was_pretrained_on_is_refused():
 def test_weights_under_another_license_are_no_start():
     release_weights.check_license(None, "CC BY-SA 4.0")
     release_weights.check_license({"license": "CC BY-SA 4.0"}, "CC BY-SA 4.0")
-    with pytest.raises(ValueError, match="their license is 'CC0 1.0', the scans ask for 'CC BY-SA 4.0'"):
+    with pytest.raises(ValueError, match=r"their license is 'CC0 1\.0', the scans ask for 'CC BY-SA 4\.0'"):
         release_weights.check_license({"license": "CC0 1.0"}, "CC BY-SA 4.0")
 
 
