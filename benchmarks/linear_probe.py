@@ -43,6 +43,7 @@ def main(
     network = UniversalModel.from_pretrained(weights)
     stated = read_provenance(weights, {}) or {}
     recipe = {key: stated[key] for key in ("intensity_range", "intensity_scale", "patch_size")}
+    recipe["spacing"] = [spacing] * 3
     content = json.loads(Path(datalist).read_text(encoding="utf-8"))
     areas = []
     with tempfile.TemporaryDirectory() as folder:
@@ -51,7 +52,6 @@ def main(
             chosen = {**content, "training": [content["training"][place] for place in order]}
             file = Path(folder) / "list.json"
             file.write_text(json.dumps(chosen), encoding="utf-8")
-            recipe["spacing"] = [spacing] * 3
             probe = FeatureProbe(network, recipe, 1, str(file), dataset_dir, modality, seed)
             probe.read()
             own = copy.deepcopy(network.encoder).train()
@@ -62,9 +62,11 @@ def main(
     print(f"untrained: {untrained.mean():.3f} ± {untrained.std(ddof=1):.3f}")
     for name, area in (("running statistics", running), ("own statistics", own)):
         gain = area - untrained
-        half = stats.t.ppf(0.975, seeds - 1) * gain.std(ddof=1) / seeds**0.5
-        interval = f"{gain.mean() - half:+.3f} to {gain.mean() + half:+.3f}"
-        print(f"{name}: {area.mean():.3f} ± {area.std(ddof=1):.3f}, difference {gain.mean():+.3f}, 95 % {interval}")
+        low, high = stats.ttest_1samp(gain, 0).confidence_interval(0.95)
+        print(
+            f"{name}: {area.mean():.3f} ± {area.std(ddof=1):.3f}, difference {gain.mean():+.3f}, "
+            f"95 % {low:+.3f} to {high:+.3f}"
+        )
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from weights_terms import of_pretraining, with_section
 from universal_model_components.tasks.segmentation_data import cases_identity, read_cases
 from universal_model_components.utils.errors import show_user_errors
 from universal_model_components.utils.files import write_text
-from universal_model_components.weights.continuation import OF_AN_ANCESTOR
+from universal_model_components.weights.continuation import describe_ancestor
 from universal_model_components.weights.files import load_pickle
 from universal_model_components.weights.loading import read_weights, trusted_weights
 from universal_model_components.weights.provenance import (
@@ -234,7 +234,7 @@ def find_ancestor(weights: str | None, identity: str | None) -> dict[str, Any] |
         raise ValueError(f"pretrained_weights: {weights} has changed since the training, it was {identity}: restore it")
     if "license" not in stated:
         raise ValueError(f"pretrained_weights: {weights} states no license: start from released weights")
-    return {"file": Path(found.name).name, "sha256": sha256, **{k: stated[k] for k in OF_AN_ANCESTOR if k in stated}}
+    return describe_ancestor(found.name, sha256, stated)
 
 
 def check_license(ancestor: Mapping[str, Any] | None, license_name: str) -> None:

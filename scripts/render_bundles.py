@@ -242,9 +242,8 @@ def render_texts(task: str, entry: Mapping[str, Any], provenance: Mapping[str, A
     }
 
 
-def render(bundles: Path | None = None) -> dict[Path, str]:
+def render(bundles: Path = BUNDLES) -> dict[Path, str]:
     """Return the content of every file of every task bundle, and of the configs of the pre-training."""
-    bundles = bundles or BUNDLES
     by_hand = sorted((bundles / "universal_model_pretraining" / "configs").glob("*.json"))
     files = {file: lay_out(settings_first(read(file))) + "\n" for file in by_hand}
     for task, entry in read(PARTS / "tasks.json").items():
@@ -267,11 +266,11 @@ def main(arguments: list[str], bundles: Path | None = None) -> int:
     if arguments not in ([], ["--check"]):
         print(__doc__)
         return 2
-    stale = []
+    bundles, stale = bundles or BUNDLES, []
     for file, text in render(bundles).items():
         if file.is_file() and file.read_text(encoding="utf-8") == text:
             continue
-        stale.append(str(file.relative_to(bundles.parent if bundles else REPOSITORY)))
+        stale.append(str(file.relative_to(bundles.parent)))
         if not arguments:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")

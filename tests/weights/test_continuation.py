@@ -10,7 +10,7 @@ from original_network import original_state
 from universal_model_components.method.models import ClassificationModel, SegmentationModel, UniversalModel
 from universal_model_components.pretext.jigsaw import JigsawModel
 from universal_model_components.pretext.rotation import RotationModel
-from universal_model_components.weights.continuation import continue_pretraining
+from universal_model_components.weights.continuation import continue_pretraining, describe_ancestor
 from universal_model_components.weights.coverage import is_one_of
 from universal_model_components.weights.files import open_weights
 from universal_model_components.weights.provenance import (
@@ -94,6 +94,12 @@ def test_original_weights_have_encoder_and_decoder(tmp_path, caplog):
     assert (ancestor["file"], ancestor["sha256"]) == ("Genesis_Chest_CT.pt", tensors_sha256(state))
     assert (ancestor["loaded"], ancestor["new"]) == (["decoder", "encoder"], ["discriminator", "scale_classifier"])
     assert "give batch_statistics true" in caplog.text
+
+
+def test_an_ancestor_is_described_without_folders_and_unknown_entries():
+    stated = {"license": "CC BY-SA 4.0", "sha256": "of the file", "seed": 3}
+    described = describe_ancestor("/someone/models/model.pt", "abc", stated)
+    assert described == {"file": "model.pt", "sha256": "abc", "license": "CC BY-SA 4.0"}
 
 
 @pytest.mark.parametrize("nothing", [None, "null"])

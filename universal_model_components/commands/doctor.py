@@ -205,7 +205,7 @@ def _check_machine(parser: ConfigParser, network: list[nn.Module]) -> Iterator[F
     checkpoint = Path(parser.get_parsed_content("ckpt_dir")) / "checkpoint.pt"
     resume = to_bool(parser.get_parsed_content("resume"), "resume")
     if checkpoint.is_file() != resume:
-        found = ("there already, it would be replaced", "not there, training would start from scratch")[resume]
+        found = "not there, training would start from scratch" if resume else "there already, it would be replaced"
         yield Finding(WARNING, f"resume: {str(resume).lower()}, {checkpoint}: {found}")
 
 

@@ -15,9 +15,10 @@ from ..experiments.grid import read_grid
 from ..experiments.jobs import RUN, Job, Places
 from ..experiments.plan import describe, make_jobs
 from ..experiments.processes import Processes
+from ..experiments.records import EXPERIMENT
 from ..experiments.runs import BLOCKED, ELSEWHERE, FAILED, FINISHED, Options, Outcome, is_finished
 from ..experiments.scheduling import choose, read_filter, run_locally, run_on_dask, slurm_script, unfinished
-from ..experiments.status import EXPERIMENT, print_status
+from ..experiments.status import print_status
 from ..utils.files import write_json
 from ..utils.parallel import usable_cores
 from ..utils.settings import to_bool, to_optional

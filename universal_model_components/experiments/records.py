@@ -15,7 +15,7 @@ import torch
 
 from ..utils.versions import versions
 
-RECORD, STATE = "record.json", "state.json"
+EXPERIMENT, RECORD, STATE = "experiment.json", "record.json", "state.json"
 CASE_METRICS = {"iou": ("iou", "dice", "mean_iou", "hd95_mm"), "auc": ("probability", "label")}
 PROBES = ("val_modality_accuracy", "val_scale_accuracy", "val_restoration", "probe_auc", "probe_auc_untrained")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .records import read_json, read_record
+from .records import EXPERIMENT, read_json, read_record
 from .statistics import case_scores
 
 Record = dict[str, Any]
@@ -141,10 +141,10 @@ def read_results(output_dir: Path) -> Results:
     Raises:
         ValueError: when a file cannot be read; the message names it.
     """
-    grid = read_json(output_dir / "experiment.json", "the resolved grid of an experiment")
+    grid = read_json(output_dir / EXPERIMENT, "the resolved grid of an experiment")
     missing = [key for key in ("name", "tasks", "systems", "runs") if key not in grid]
     if missing:
-        raise ValueError(f"{output_dir / 'experiment.json'}: no {missing[0]!r}, expected a resolved grid")
+        raise ValueError(f"{output_dir / EXPERIMENT}: no {missing[0]!r}, expected a resolved grid")
     runs = _read_records(output_dir / "runs", [run["run"] for run in grid["runs"]])
     pretrainings = _read_records(output_dir / "pretraining", [run["run"] for run in grid.get("pretrainings", [])])
     paper = grid.get("paper") or {}

@@ -10,10 +10,9 @@ from typing import Any
 
 from ..utils.locks import locked
 from .jobs import FOLDERS, PRETRAINING, RUN, STORE
-from .records import RECORD, read_if_there, read_record, read_state
+from .records import EXPERIMENT, RECORD, read_if_there, read_record, read_state
 from .runs import FAILED, FINISHED
 
-EXPERIMENT = "experiment.json"
 RUNNING, LEFT = "running", "left"
 
 

@@ -66,9 +66,19 @@ def continue_pretraining(
     assert coverage is not None
     loaded = sorted(part.name for part in coverage.parts.values() if part.loaded)
     logger.info("continuing from %s: %s loaded, %s anew", found.name, loaded, new or "nothing")
-    known = {key: stated[key] for key in OF_AN_ANCESTOR if key in stated}
     sha256 = stated.get("sha256") or tensors_sha256(open_weights(source).state)
-    return {"file": Path(found.name).name, "sha256": sha256, "loaded": loaded, "new": new, **known}
+    return {**describe_ancestor(found.name, sha256, stated), "loaded": loaded, "new": new}
+
+
+def describe_ancestor(file: str, sha256: str, stated: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a provenance says of the weights that training started from.
+
+    Args:
+        file: of these weights; its folder is not stated.
+        sha256: of their tensors.
+        stated: their own provenance, of which `OF_AN_ANCESTOR` is stated.
+    """
+    return {"file": Path(file).name, "sha256": sha256, **{k: stated[k] for k in OF_AN_ANCESTOR if k in stated}}
 
 
 def _new_heads(
