@@ -43,7 +43,7 @@ bundles: $(READY)
 
 weights: $(READY)
 	$(if $(DATA),,$(error give the folder of the scans: make weights DATA=folder))
-	$(BIN)/python -m universal_model_components experiment run open --output "$(OUT)" --data "$(DATA)" \
+	$(BIN)/python -m universal_model_components experiment run released --output "$(OUT)" --data "$(DATA)" \
 		--only "kind=pretraining,system=universal"
 	$(BIN)/python scripts/release_weights.py pretraining "$(OUT)" && $(BIN)/python scripts/model_card.py
 

@@ -23,7 +23,7 @@ MINUTES = 20
 
 @pytest.mark.skipif(not DATA, reason="$UNIVERSAL_MODEL_DATA is not set: no scans to pre-train on")
 def test_the_first_steps_have_the_committed_losses(tmp_path):
-    command = [sys.executable, "-m", "universal_model_components", "experiment", "run", "open", "--data", str(DATA)]
+    command = [sys.executable, "-m", "universal_model_components", "experiment", "run", "released", "--data", str(DATA)]
     command += ["--output", str(tmp_path), "--only", "kind=pretraining,system=universal"]
     with subprocess.Popen(command, cwd=REPOSITORY, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
         try:

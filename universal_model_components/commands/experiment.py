@@ -38,7 +38,7 @@ def run(
     """Run what is left of an experiment; finished runs are kept, interrupted ones resume.
 
     Args:
-        name: of a provided grid (open, table_3, table_4, table_5, figure_4, figure_5), or a grid's JSON file.
+        name: of a provided grid (open, released, table_3, table_4, table_5, figure_4, figure_5), or a grid's JSON file.
         output: folder of the experiment.
         data: folder that the grid's paths are relative to.
         bundles: folder of the bundles.
