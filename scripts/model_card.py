@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -39,6 +40,7 @@ ELSEWHERE = (  # own sections
 OF_A_MACHINE = ("weights", "versions", "seconds", "pictures")  # in evaluation.json: not of the model
 BASELINES = ("corrupted_mse", "training_mean_mse")  # errors of no model, to compare a restoration with
 LEVEL = 0.95
+HIGHEST = {"iou": 1.0, "dice": 1.0}
 NOT_FOR = (
     "Diagnosis, treatment, triage or any other clinical use: it is not a medical device.",
     "Scans of other modalities, body regions, scanners or people than those it was trained on: none was tested.",
@@ -165,18 +167,26 @@ def read_measures(folder: Path) -> Iterator[dict[str, Any]]:
             if name in BASELINES and not values:
                 continue
             of = f"{split}, corruption: {kind}" if kind else split
-            yield {"measure": name, "of": of, **mean_and_interval(values), "over": f"{len(values)} cases"}
+            yield {
+                "measure": name,
+                "of": of,
+                **mean_and_interval(values, HIGHEST.get(name, math.inf)),
+                "over": f"{len(values)} cases",
+            }
 
 
-def mean_and_interval(values: Sequence[float]) -> dict[str, Any]:
-    """Return the mean and its Student's interval, which fewer than two cases do not have."""
+def mean_and_interval(values: Sequence[float], highest: float = math.inf) -> dict[str, Any]:
+    """Return the mean and its Student's interval within the measure's range, which begins at zero.
+
+    Fewer than two cases have no interval.
+    """
     if not values:
         return {"value": None, "interval": None}
     if len(values) < 2:
         return {"value": values[0], "interval": None}
     half = float(stats.sem(values) * stats.t.ppf((1 + LEVEL) / 2, len(values) - 1))
     mean = float(np.mean(values))
-    return {"value": mean, "interval": [mean - half, mean + half]}
+    return {"value": mean, "interval": [max(0.0, mean - half), min(mean + half, highest)]}
 
 
 def _table(*rows: Sequence[Any]) -> list[str]:

@@ -25,6 +25,8 @@ from typing import Any
 
 from weights_terms import of_demonstration, with_section
 
+from universal_model_components.utils.files import write_text
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 PARTS = REPOSITORY / "scripts" / "bundle_parts"
 BUNDLES = REPOSITORY / "bundles"
@@ -273,7 +275,7 @@ def main(arguments: list[str], bundles: Path | None = None) -> int:
         stale.append(str(file.relative_to(bundles.parent)))
         if not arguments:
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text, encoding="utf-8")
+            write_text(file, text)
     for name in stale:
         print(f"{'stale, run scripts/render_bundles.py' if arguments else 'written'}: {name}")
     return 1 if stale and arguments else 0

@@ -90,7 +90,7 @@ def test_a_card_states_data_recipe_ancestor_and_metrics(models, bundles, tmp_pat
         "| older | CC0 1.0 |  |",
         "| beta | `10.0` |",
         "| features | `[4, 8, 16, 32]` |",
-        "| restored_mse | test, corruption: inner | 0.02 | -0.004841 to 0.04484 | 3 cases |",
+        "| restored_mse | test, corruption: inner | 0.02 | 0 to 0.04484 | 3 cases |",
         "| corrupted_mse | test, corruption: inner | 0.5 | 0.5 to 0.5 | 3 cases |",
         "| psnr | test, corruption: overall | 20 | 20 to 20 | 3 cases |",
         "| val_restoration | 0.0234 |",
@@ -125,13 +125,16 @@ def test_measures_of_masks_and_of_classes(tmp_path):
     rows = [{"case": "a", "iou": 0.5, "dice": 0.6, "hd95_mm": ""}, {"case": "b", "iou": 0.7, "dice": 0.8, "hd95_mm": 3}]
     found = {row["measure"]: row for row in read_measures(write_evaluation(tmp_path / "masks", rows))}
     assert list(found) == ["iou", "dice", "hd95_mm"]
-    assert found["iou"]["interval"] == pytest.approx(stats.t.interval(0.95, 1, 0.6, stats.sem([0.5, 0.7])))
+    assert found["iou"]["interval"] == [0.0, 1.0]  # Student's is wider than the measure
     assert (found["hd95_mm"]["value"], found["hd95_mm"]["interval"], found["hd95_mm"]["over"]) == (3.0, None, "1 cases")
     classes = {"auc": 0.8, "auc_interval": [0.7, 0.9], "samples": 9, "patients": 5}
     classes |= dict.fromkeys(("accuracy", "sensitivity", "specificity"))
     found = list(read_measures(write_evaluation(tmp_path / "classes", [{"case": "a"}], **classes)))
     assert found[0]["interval"] == [0.7, 0.9]
     assert {row["over"] for row in found} == {"9 samples of 5 patients"}
+    assert mean_and_interval([0.5, 0.6, 0.7])["interval"] == pytest.approx(
+        stats.t.interval(0.95, 2, 0.6, stats.sem([0.5, 0.6, 0.7]))
+    )
     assert mean_and_interval([]) == {"value": None, "interval": None}
 
 
