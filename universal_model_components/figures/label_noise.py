@@ -78,4 +78,4 @@ class LabelNoisePicture:
         radius, iou = self.transform.ious[case]
         how = "eroded" if radius < 0 else "dilated"
         title = f"{case} · {how}, radius {radius:+.1f} mm · IoU {iou:.3f} with the clean mask"
-        return Overlay(*(volume[near].copy() for volume in (image, mask, noisy)), affine, title)
+        return Overlay(image[near].copy(), mask[near].copy(), noisy[near].copy(), affine, title)
