@@ -95,10 +95,10 @@ def noise(results: Results) -> Section:
     cells = [cell for cell in results.cells if cell.labels == "all"]
     panels = _score_panels(results, cells, lambda cell: cell.noise, "label noise, mm", baseline_level=False)
     section = _chart_section("noise", "Label noise", words, panels, "one strength of label noise")
-    return replace(section, blocks=[*section.blocks, *noise_pictures(results)])
+    return replace(section, blocks=[*section.blocks, *_noise_pictures(results)])
 
 
-def noise_pictures(results: Results) -> list[Picture]:
+def _noise_pictures(results: Results) -> list[Picture]:
     """Noisy masks of each task at each strength of noise, where a finished run left a picture of them.
 
     The masks of a seed are the same for every system: the run shown is the baseline's with the lowest seed and the most
