@@ -32,6 +32,7 @@ _PUBLIC = {
     "evaluation.store_report": "write_store_report",
     "evaluation.trained_corruption": "trained_corruption",
     "figures.curves": "MetricCurves",
+    "figures.label_noise": "LabelNoisePicture",
     "figures.overlays": "ValidationOverlays",
     "figures.panels": "RestorationPanels draw_panel",
     "imaging.components": "LargestComponentd",

@@ -62,6 +62,12 @@ def test_label_noise_changes_training_masks_alone(small):
     assert torch.equal(noisy.val_dataset[0]["label"], clean.val_dataset[0]["label"])
 
 
+def test_label_noise_leaves_a_table_and_a_picture(small, trained_task, tmp_path):
+    small.run(LAS_CT, "train", label_noise=6, epochs=1)
+    assert {"label_noise.csv", "label_noise.png"} <= {file.name for file in (tmp_path / "output").iterdir()}
+    assert not list((trained_task(LAS_CT) / "output").glob("label_noise.*"))
+
+
 def test_label_fraction_trains_on_fewer(small):
     flow = small.initialize(BTS, "train", label_fraction=0.3)
     assert len(flow.train_dataset) == 1

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 import re
@@ -187,6 +188,31 @@ def test_pictures_of_the_markdown_are_there(experiment: Path):
     assert {"gains_tasks.svg", "gains_pooled.svg", "ranks.svg", "labels.svg", "noise.svg"} <= named
     for name in named:
         assert (folder / name).read_text(encoding="utf-8").startswith('<svg style="background: #ffffff')
+
+
+def test_pictures_of_noisy_masks_are_embedded_and_copied(experiment: Path):
+    pictures = {
+        "hippocampus_scratch_30_2.0_1": b"seed 1",
+        "hippocampus_scratch_30_2.0_3": b"a later seed",
+        "hippocampus_universal_30_2.0_0": b"another system",
+        "sarcoma_ct_universal_30_2.0_0": b"the system that has one",
+        "adc_unfinished_30_2.0_0": b"not finished",
+        "hippocampus_scratch_30_0.0_0": b"left by an earlier training",
+    }
+    for run, content in pictures.items():
+        file = experiment / "runs" / run / "output" / "label_noise.png"
+        file.parent.mkdir(parents=True)
+        file.write_bytes(content)
+    page = write_report(experiment, repeats=50)
+    copies = {file.name: file.read_bytes() for file in page.parent.glob("*.png")}
+    shown = {"label_noise_hippocampus_2.png": b"seed 1", "label_noise_sarcoma_ct_2.png": b"the system that has one"}
+    assert copies == shown
+    text, markdown = (file.read_text(encoding="utf-8") for file in (page, page.parent / "report.md"))
+    for name, content in shown.items():
+        assert f"]({name})" in markdown
+        assert f"base64,{base64.b64encode(content).decode()}" in text
+    assert "hippocampus: training masks eroded or dilated by up to 2 mm (seed 1)" in markdown
+    assert "label noise, mm" in text  # the curve is still there
 
 
 def test_the_same_records_give_the_same_bytes(experiment: Path):

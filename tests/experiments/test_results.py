@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from universal_model_components.experiments import sections, trends
-from universal_model_components.experiments.blocks import Chart, Section, Table, Verdict, Words
+from universal_model_components.experiments.blocks import Chart, Picture, Section, Table, Verdict, Words
 from universal_model_components.experiments.comparisons import (
     Comparison,
     compare,
@@ -197,16 +197,19 @@ def test_pretrainings_of_tasks_and_of_other_plans_are_not_mixed():
     assert "continues another one is counted without" in text
 
 
-def test_pieces_as_html_and_markdown():
+def test_pieces_as_html_and_markdown(tmp_path: Path):
     blocks = [Words("a < b"), Verdict("yes", True), Table("Caption", ["x", "y"], [["a|b", "1"]])]
-    section = Section("name", "Title", [*blocks, Chart("chart", "<svg width='1'/>", "What it shows")])
+    blocks += [Chart("chart", "<svg width='1'/>", "What it shows"), Picture("noisy", tmp_path / "a.png", "Masks")]
+    (tmp_path / "a.png").write_bytes(b"\x89PNG")
+    section = Section("name", "Title", blocks)
     name, title, content = section.to_html()
     assert (name, title) == ("name", "Title")
-    for words in ("a &lt; b", "verdict good", '<td class="number">1</td>', "<svg width='1'/>"):
+    for words in ("a &lt; b", "verdict good", '<td class="number">1</td>', "<svg width='1'/>", "base64,iVBORw=="):
         assert words in content
     text = section.to_markdown()
     for words in ("## Title", r"a \< b", "**yes**", r"| a\|b | 1 |", "| --- | ---: |", "![What it shows](chart.svg)"):
         assert words in text
+    assert "![Masks](noisy.png)" in text
     assert section.blocks[3].to_file().startswith('<svg style="background')
 
 

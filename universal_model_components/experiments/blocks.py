@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pieces of a report that become HTML as well as Markdown: paragraphs, verdicts, tables and charts."""
+"""Pieces of a report that become HTML as well as Markdown: paragraphs, verdicts, tables, charts and pictures."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ..figures import page as html
 
@@ -86,7 +87,24 @@ class Chart:
         return self.svg.replace("<svg ", '<svg style="background: #ffffff; color: #1b1f24" ', 1)
 
 
-Block = Words | Verdict | Table | Chart
+@dataclass(frozen=True)
+class Picture:
+    """A PNG file, embedded in HTML; for Markdown its copy `<name>.png` beside the text."""
+
+    name: str
+    file: Path
+    caption: str
+
+    def to_html(self) -> str:
+        """The picture as HTML."""
+        return html.picture(self.file, self.caption, html.text(self.caption))
+
+    def to_markdown(self) -> str:
+        """A reference to the picture's copy."""
+        return f"![{_escape(self.caption)}]({self.name}.png)\n\n{_escape(self.caption)}"
+
+
+Block = Words | Verdict | Table | Chart | Picture
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """The report about an experiment: one HTML page, Markdown with pictures beside it, and two CSV files.
 
-It reads `experiment.json` and the records of finished runs and nothing else; what was not run is said to be so, and
-nothing is filled in from the paper. The same records give the same bytes.
+Its numbers are from `experiment.json` and the records of finished runs and nothing else; what was not run is said to be
+so, and nothing is filled in from the paper. Pictures of noisy masks are copied from the folders of finished runs, where
+they are. The same records and pictures give the same bytes.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..figures import page as html
-from ..utils.files import write_text
+from ..utils.files import write_atomically, write_text
 from . import sections, trends
-from .blocks import Chart, Section, Table
+from .blocks import Chart, Picture, Section, Table
 from .comparisons import Comparison, compare_all, compare_over_tasks
 from .results import Results, labels_in_words, read_results
 from .statistics import REPEATS
@@ -25,7 +28,7 @@ _FOOTER = "Made by universal-model-components. For research; not for clinical us
 
 
 def write_report(output_dir: str | Path, repeats: int = REPEATS) -> Path:
-    """Write `report/` in an experiment's folder: index.html, report.md and its SVG files, results.csv, comparisons.csv.
+    """Write `report/` in an experiment's folder: index.html, report.md and its pictures, results.csv, comparisons.csv.
 
     Args:
         output_dir: folder of the experiment.
@@ -36,7 +39,7 @@ def write_report(output_dir: str | Path, repeats: int = REPEATS) -> Path:
 
     Raises:
         ValueError: when `experiment.json` or a record cannot be read; the message names the file.
-        OSError: when a file cannot be written; what was there is kept.
+        OSError: when a picture cannot be read, or a file cannot be written; what was there is kept.
     """
     results = read_results(Path(output_dir))
     comparisons = compare_all(results, repeats)
@@ -55,8 +58,11 @@ def write_report(output_dir: str | Path, repeats: int = REPEATS) -> Path:
     ]
     folder = Path(output_dir) / "report"
     title = str(results.grid.get("title") or results.grid["name"])
-    for chart in (block for part in parts for block in part.blocks if isinstance(block, Chart)):
-        write_text(folder / f"{chart.name}.svg", chart.to_file())
+    for block in (block for part in parts for block in part.blocks):
+        if isinstance(block, Chart):
+            write_text(folder / f"{block.name}.svg", block.to_file())
+        elif isinstance(block, Picture):
+            write_atomically(folder / f"{block.name}.png", partial(shutil.copyfile, block.file))
     write_text(
         folder / "report.md", "\n\n".join([f"# {title}", *(part.to_markdown() for part in parts), _FOOTER]) + "\n"
     )

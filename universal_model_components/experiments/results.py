@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the runs of an experiment left: `experiment.json`, a record for each finished run, and the paper's numbers."""
+"""What the runs of an experiment left: `experiment.json`, finished runs' records and pictures; the paper's numbers."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from .records import EXPERIMENT, read_json, read_record
 from .statistics import case_scores
 
 Record = dict[str, Any]
+PICTURE = "label_noise.png"  # in the output folder of a training with noisy masks
 
 
 def paper_table(name: str) -> dict[str, Any]:
@@ -115,6 +116,7 @@ class Results:
         pretrainings: run of the pre-training → record.
         cells: in the order of tasks, labels and noise.
         paper: the paper's numbers, empty where the grid names none.
+        pictures: run → picture of its noisy masks; without noise, and in older runs, there is none.
     """
 
     grid: dict[str, Any]
@@ -122,6 +124,7 @@ class Results:
     pretrainings: dict[str, Record]
     cells: list[Cell]
     paper: dict[str, Any]
+    pictures: dict[str, Path] = field(default_factory=dict)
 
     @property
     def baseline(self) -> str:
@@ -138,6 +141,8 @@ class Results:
 def read_results(output_dir: Path) -> Results:
     """Read an experiment's folder: `experiment.json`, `runs/*/record.json` and `pretraining/*/record.json`.
 
+    Pictures in `runs/*/output/` are found, and read by those who show them.
+
     Raises:
         ValueError: when a file cannot be read; the message names it.
     """
@@ -149,7 +154,9 @@ def read_results(output_dir: Path) -> Results:
     pretrainings = _read_records(output_dir / "pretraining", [run["run"] for run in grid.get("pretrainings", [])])
     paper = grid.get("paper") or {}
     paper = paper_table(paper) if isinstance(paper, str) else paper
-    return Results(grid, runs, pretrainings, _cells(grid, runs), paper)
+    pictures = {name: output_dir / "runs" / name / "output" / PICTURE for name in runs}
+    found = {name: file for name, file in pictures.items() if runs[name].get("label_noise") and file.is_file()}
+    return Results(grid, runs, pretrainings, _cells(grid, runs), paper, found)
 
 
 def _read_records(folder: Path, names: Sequence[str]) -> dict[str, Record]:

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from ..figures.bands import Line, Panel, draw_bands
-from .blocks import Block, Chart, Section, Table, Words
+from .blocks import Block, Chart, Picture, Section, Table, Words
 from .comparisons import settings
 from .convergence import curves_of, first_step
 from .probes import MODULES, module_effects
@@ -85,14 +87,39 @@ def labels(results: Results) -> Section:
 
 
 def noise(results: Results) -> Section:
-    """Score against the noise of the training labels."""
+    """Score against the noise of the training labels, and pictures of the noise."""
     words = (
         "Score against the noise of the training labels: the largest radius, in mm, by which they are eroded or "
         "dilated. Test and validation labels are clean."
     )
     cells = [cell for cell in results.cells if cell.labels == "all"]
     panels = _score_panels(results, cells, lambda cell: cell.noise, "label noise, mm", baseline_level=False)
-    return _chart_section("noise", "Label noise", words, panels, "one strength of label noise")
+    section = _chart_section("noise", "Label noise", words, panels, "one strength of label noise")
+    return replace(section, blocks=[*section.blocks, *_noise_pictures(results)])
+
+
+def _noise_pictures(results: Results) -> list[Picture]:
+    """Noisy masks of each task at each strength of noise, where a finished run left a picture of them.
+
+    The masks of a seed are the same for every system: the run shown is the baseline's with the lowest seed and the most
+    labels, or that of the next system that has a picture.
+    """
+    pictures = []
+    for task, noise in dict.fromkeys((cell.task, cell.noise) for cell in results.cells if cell.noise):
+        cells = [cell for cell in reversed(results.cells) if (cell.task, cell.noise) == (task, noise)]
+        runs = (
+            cell.records[system][seed]
+            for system in results.systems
+            for cell in cells  # the one with the most labels first
+            for seed in sorted(cell.records.get(system, {}))
+        )
+        run = next((run for run in runs if run["run"] in results.pictures), None)
+        if run is not None:
+            name = re.sub(r"[^A-Za-z0-9._-]+", "_", f"label_noise_{task}_{noise:g}")
+            caption = f"{title_of(results, 'tasks', task)}: training masks eroded or dilated by up to {noise:g} mm"
+            caption += f" (seed {run['seed']}), in the order of their radii; a negative radius erodes."
+            pictures.append(Picture(name, results.pictures[run["run"]], caption))
+    return pictures
 
 
 def _chart_section(name: str, title: str, words: str, panels: Sequence[Panel], one: str) -> Section:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Masks as contours over the scan, in three planes: the reference solid, the prediction dashed."""
+"""Two masks as contours over the scan, in three planes: the reference solid, the prediction dashed."""
 
 from __future__ import annotations
 
@@ -53,12 +53,15 @@ def fullest_voxel(reference: np.ndarray, prediction: np.ndarray) -> tuple[int, i
     return x, y, z
 
 
-def draw_overlays(rows: Sequence[Overlay], file: str | Path) -> Path:
+def draw_overlays(
+    rows: Sequence[Overlay], file: str | Path, names: tuple[str, str] = ("reference", "prediction")
+) -> Path:
     """Draw a row for each case: three planes through the fullest voxel, the patient's right on the left.
 
     Args:
         rows: the cases.
         file: PNG to write (atomically).
+        names: of the two masks, for the legend.
 
     Raises:
         OSError: when the file cannot be written; the message names it.
@@ -68,7 +71,6 @@ def draw_overlays(rows: Sequence[Overlay], file: str | Path) -> Path:
     for part, row in zip(parts, rows, strict=True):
         _draw_row(part, row)
     lines = [sample_line(REFERENCE), sample_line(PREDICTION, dashed=True)]
-    names = ["reference", "prediction"]
     figure.legend(lines, names, loc="outside lower center", ncols=2, frameon=False, labelcolor=INK, fontsize=9)
     return write_png(figure, file)
 
