@@ -240,13 +240,15 @@ def test_weights_of_another_recipe_warn(spacing, warned, bundles, cube_store, tm
     passed |= {} if spacing is None else {"spacing": spacing}
     write_weights(tmp_path / "models/model.pt", state, complete(passed, state))
     settings = {"bundle_root": str(tmp_path), "cube_store": str(cube_store), "features": FEATURES, "device": "cpu"}
-    settings |= {"num_workers": 0, "probe_cubes": 0, "panel_cubes": 1}
+    settings |= {"num_workers": 0, "probe_cubes": 0, "panel_cubes": 0}
     workflow = ConfigWorkflow(bundle_files(bundles), workflow_type="train", logging_file=False, **settings)
     workflow.initialize()
     workflow.run()
     lines = [record.getMessage() for record in caplog.records if "was trained with" in record.getMessage()]
     assert len(lines) == warned
     assert all(f"spacing {spacing}, this run has {recipe['spacing']}" in line for line in lines)
+    assert list(tmp_path.rglob("evaluation.json"))
+    assert not list(tmp_path.rglob("*.png"))  # no panel of 0 cubes
 
 
 def test_command_line_from_another_folder(bundles, cube_store, weights, tmp_path):

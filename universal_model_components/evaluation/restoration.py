@@ -47,7 +47,7 @@ class RestorationEvaluation:
         batch_size: cubes at a time.
         num_workers: processes that read cubes.
         probe_cubes: cubes of each of the two splits for the probes, drawn evenly over the cases; 0 runs no probe.
-        panel_cubes: cubes in a panel.
+        panel_cubes: cubes in a panel; 0 draws none.
         seed: of the choice of cubes for probes and panels.
         split: name of the held-out split, for the report.
         draw: draws a panel, such as `figures.panels.draw_panel`; None draws nothing.
@@ -148,7 +148,7 @@ class RestorationEvaluation:
 
     @torch.no_grad()
     def _draw_panels(self) -> None:
-        if self.draw is None:
+        if self.draw is None or self.panel_cubes == 0:
             return
         chosen = draw_evenly(cube_cases(self.dataset), self.panel_cubes, self.seed)
         batch = default_collate([self.dataset[index] for index in chosen])
