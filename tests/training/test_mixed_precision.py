@@ -10,7 +10,6 @@ from universal_model_components import MixedPrecisionInferer, SegmentationModel
 
 @pytest.fixture
 def network() -> torch.nn.Module:
-    torch.manual_seed(0)
     return SegmentationModel(features=(4, 8, 8, 8)).eval()
 
 

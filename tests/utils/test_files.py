@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from universal_model_components.utils.files import make_folders, remove_orphans, write_atomically, write_text
+from universal_model_components.utils.files import make_folders, remove_orphans, safe_name, write_atomically, write_text
 
 
 def test_a_failure_leaves_what_was_there(tmp_path):
@@ -63,3 +63,8 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(ValueError, match=r"^output_dir: .* cannot be written to: give another folder"):
         make_folders(output_dir=tmp_path)
+
+
+@pytest.mark.parametrize(("name", "safe"), [("a-1_b.2", "a-1_b.2"), ("sarcoma / CT", "sarcoma_CT"), ("../x", ".._x")])
+def test_a_name_becomes_part_of_a_files_name(name, safe):
+    assert safe_name(name) == safe

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from ..datalists.reader import SPLITS
 from ..datalists.sources import Source
 from ..datalists.splits import without_copies
-from ..utils.files import remove_orphans, write_json
+from ..utils.files import remove_orphans, safe_name, write_json
 from .store import close_store
 
 
@@ -66,8 +65,7 @@ def _write_drawn(cube_store: str, sources: Sequence[Source]) -> None:
     """Save the splits that were drawn here beside the cubes."""
     for source in sources:
         if source.drawn:
-            safe = re.sub(r"[^A-Za-z0-9._-]+", "_", source.name)
-            name = "datalist.json" if len(sources) == 1 else f"datalist_{safe}.json"
+            name = "datalist.json" if len(sources) == 1 else f"datalist_{safe_name(source.name)}.json"
             write_json(Path(cube_store) / name, {**source.listed, "root": source.root})
 
 

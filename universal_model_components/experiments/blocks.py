@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from ..figures import page as html
+from ..utils.files import write_atomically, write_text
 
 Row = Sequence[str]
 
@@ -80,11 +83,15 @@ class Chart:
 
     def to_markdown(self) -> str:
         """A reference to the drawing's file."""
-        return f"![{_escape(self.caption)}]({self.name}.svg)\n\n{_escape(self.caption)}"
+        return _refer(f"{self.name}.svg", self.caption)
 
     def to_file(self) -> str:
         """The drawing as a file of its own: on white, whatever page it is shown on."""
         return self.svg.replace("<svg ", '<svg style="background: #ffffff; color: #1b1f24" ', 1)
+
+    def write(self, folder: Path) -> None:
+        """Write the drawing's file beside the text."""
+        write_text(folder / f"{self.name}.svg", self.to_file())
 
 
 @dataclass(frozen=True)
@@ -101,7 +108,11 @@ class Picture:
 
     def to_markdown(self) -> str:
         """A reference to the picture's copy."""
-        return f"![{_escape(self.caption)}]({self.name}.png)\n\n{_escape(self.caption)}"
+        return _refer(f"{self.name}.png", self.caption)
+
+    def write(self, folder: Path) -> None:
+        """Copy the picture beside the text."""
+        write_atomically(folder / f"{self.name}.png", partial(shutil.copyfile, self.file))
 
 
 Block = Words | Verdict | Table | Chart | Picture
@@ -122,6 +133,11 @@ class Section:
     def to_markdown(self) -> str:
         """The section with its heading."""
         return "\n\n".join([f"## {_escape(self.title)}", *(block.to_markdown() for block in self.blocks)])
+
+
+def _refer(file: str, caption: str) -> str:
+    """A figure in Markdown: the file beside the text, and its caption below."""
+    return f"![{_escape(caption)}]({file})\n\n{_escape(caption)}"
 
 
 def _escape(text: str) -> str:

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import csv
 import io
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..figures import page as html
-from ..utils.files import write_atomically, write_text
+from ..utils.files import write_text
 from . import sections, trends
 from .blocks import Chart, Picture, Section, Table
 from .comparisons import Comparison, compare_all, compare_over_tasks
@@ -59,10 +57,8 @@ def write_report(output_dir: str | Path, repeats: int = REPEATS) -> Path:
     folder = Path(output_dir) / "report"
     title = str(results.grid.get("title") or results.grid["name"])
     for block in (block for part in parts for block in part.blocks):
-        if isinstance(block, Chart):
-            write_text(folder / f"{block.name}.svg", block.to_file())
-        elif isinstance(block, Picture):
-            write_atomically(folder / f"{block.name}.png", partial(shutil.copyfile, block.file))
+        if isinstance(block, Chart | Picture):
+            block.write(folder)
     write_text(
         folder / "report.md", "\n\n".join([f"# {title}", *(part.to_markdown() for part in parts), _FOOTER]) + "\n"
     )

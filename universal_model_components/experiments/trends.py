@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from ..figures.bands import Line, Panel, draw_bands
+from ..utils.files import safe_name
 from .blocks import Block, Chart, Picture, Section, Table, Words
 from .comparisons import settings
 from .convergence import curves_of, first_step
@@ -115,7 +115,7 @@ def _noise_pictures(results: Results) -> list[Picture]:
         )
         run = next((run for run in runs if run["run"] in results.pictures), None)
         if run is not None:
-            name = re.sub(r"[^A-Za-z0-9._-]+", "_", f"label_noise_{task}_{noise:g}")
+            name = safe_name(f"label_noise_{task}_{noise:g}")
             caption = f"{title_of(results, 'tasks', task)}: training masks eroded or dilated by up to {noise:g} mm"
             caption += f" (seed {run['seed']}), in the order of their radii; a negative radius erodes."
             pictures.append(Picture(name, results.pictures[run["run"]], caption))

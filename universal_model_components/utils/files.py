@@ -7,6 +7,7 @@ import glob
 import json
 import os
 import platform
+import re
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -29,6 +30,11 @@ def remove_orphans(folder: Path, name: str = "*") -> None:
         node, _, process = left.name.split(".")[-2].rpartition("-")
         if node in ("", _node()) and process.isdigit() and not psutil.pid_exists(int(process)):
             left.unlink(missing_ok=True)
+
+
+def safe_name(name: str) -> str:
+    """Return a name as part of a file's: what other than letters, digits, dots, underscores and hyphens becomes "_"."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name)
 
 
 def make_folders(**folders: str | Path) -> None:
