@@ -158,11 +158,11 @@ def probes(results: Results) -> Section:
         return Section("probes", "Probes of the pre-training", [Words("No system of this experiment is pre-trained.")])
     found = {run: results.pretrainings.get(run, {}).get("probes") or {} for run in planned}
     names = list(dict.fromkeys(name for values in found.values() for name in values))
-    rows = []
-    for run, entry in planned.items():
-        missing = NOT_RUN if run not in results.pretrainings else "–"
-        cells = [missing if found[run].get(name) is None else f"{found[run][name]:.4f}" for name in names]
-        rows.append([_title(results, entry), *(cells or [missing])])
+    missing = {run: "–" if run in results.pretrainings else NOT_RUN for run in planned}
+    rows = [
+        [name, *(missing[run] if found[run].get(name) is None else f"{found[run][name]:.4f}" for run in planned)]
+        for name in names
+    ] or [["probes", *missing.values()]]
     effects = []
     for effect in module_effects(results):
         pair = [_title(results, planned[run]) for run in (effect.without, effect.with_it)]
@@ -174,7 +174,7 @@ def probes(results: Results) -> Section:
             "The paper's modality invariant adversarial learning (MIAL) should lower the accuracy of predicting the "
             "modality from the features; its scale classifier (SC) should raise that of predicting the scale."
         ),
-        Table("Last values on validation cubes", ["pre-training", *(names or ["probes"])], rows),
+        Table("Last values on validation cubes", ["probe", *(_title(results, entry) for entry in planned.values())], rows),
     ]
     head = ["module", "without it", "with it", "probe", "finding", "before", "after"]
     pairs = f"no two finished pre-trainings differ in one of {' and '.join(MODULES)} alone"
