@@ -35,6 +35,35 @@ def test_what_a_grid_leaves_out_is_filled_in(tmp_path):
     assert (grid["name"], grid["baseline"], grid["seeds"], grid["labels"]) == ("mine", "scratch", [0], ["all"])
 
 
+def test_a_grid_extends_another_as_configs_are_merged(tmp_path):
+    write = lambda name, **grid: (tmp_path / name).write_text(json.dumps(grid))  # noqa: E731
+    write("wide.json", extends="open", **{"settings::features": [16, 32], "+systems": {"other": {"title": "Other"}}})
+    write("wider.json", extends="wide.json", labels=[3], **{"settings::features": [32, 64]})
+    grid, base = read_grid(str(tmp_path / "wider.json")), read_grid("open")
+    assert grid["settings"] == {**base["settings"], "features": [32, 64]}
+    assert grid["systems"] == {**base["systems"], "other": {"title": "Other"}}
+    assert (grid["name"], grid["labels"]) == ("open", [3])
+    assert {key for key in base if grid[key] != base[key]} == {"settings", "systems", "labels"}
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        [{"extends": "shut"}, "no grid 'shut': give one of"],
+        [{"extends": "missing.json"}, "missing.json: .*No such file"],
+        [{"extends": "mine.json"}, "mine.json: extends: .*mine.json extends it in turn"],
+        [{"extends": "open", "setting::features": [1]}, "mine.json: 'setting::features' does not fit into .*open.json"],
+        [{"extends": "open", "+labels": 3}, r"mine.json: '\+labels' does not fit into"],
+        [{"extends": "open", "seed": 1}, "mine.json: unknown key 'seed'"],
+    ],
+)
+def test_a_grid_that_cannot_extend_another_is_named(grid, message, tmp_path):
+    (tmp_path / "mine.json").write_text(json.dumps(grid))
+    with pytest.raises(ValueError, match=f"^experiment: .*{message}") as caught:
+        read_grid(str(tmp_path / "mine.json"))
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from monai.bundle import ConfigParser
+from monai.bundle.utils import merge_kv
+
 GRIDS = Path(__file__).with_name("grids")
 MODALITIES = ("ct", "mri")
 METRICS = ("iou", "auc")  # key metrics: of segmentation and of classification
@@ -47,13 +50,8 @@ def read_grid(name: str) -> dict[str, Any]:
     Raises:
         ValueError: when there is no such grid, or a key is missing, unknown or has an impossible value; one line.
     """
-    file = Path(name) if name.endswith(".json") else GRIDS / f"{name}.json"
-    try:
-        given = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        what = f"{file}: {error}" if file.is_file() or name.endswith(".json") else f"no grid {name!r}"
-        raise ValueError(f"experiment: {what}: give one of {provided_grids()}, or a grid's JSON file") from None
-    where = f"experiment: {file}"
+    file = _file_of(name, Path())
+    given, where = _load(file), f"experiment: {file}"
     _check_keys(where, given, KEYS["grid"], ("systems", "tasks"))
     defaults = {"name": file.stem, "title": file.stem, "baseline": "scratch", "seeds": [0], "labels": ["all"]}
     grid = {**defaults, "label_noise": [0], "settings": {}, "pretraining": None, **given}
@@ -62,6 +60,31 @@ def read_grid(name: str) -> dict[str, Any]:
     for task, entry in grid["tasks"].items():
         _check_task(f"{where}: tasks: {task}", entry)
     return grid
+
+
+def _file_of(name: str, folder: Path) -> Path:
+    return folder / name if name.endswith(".json") else GRIDS / f"{name}.json"
+
+
+def _load(file: Path, heirs: Sequence[Path] = ()) -> Any:
+    """Read a grid's JSON; where it "extends" another, its keys are merged into that one as MONAI merges configs."""
+    try:
+        given = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        what = f"no grid {file.stem!r}" if file.parent == GRIDS and not file.is_file() else f"{file}: {error}"
+        raise ValueError(f"experiment: {what}: give one of {provided_grids()}, or a grid's JSON file") from None
+    if not isinstance(given, dict) or "extends" not in given:
+        return given
+    base = _file_of(str(given.pop("extends")), file.parent)
+    if base.resolve() in (line := [*heirs, file.resolve()]):
+        raise ValueError(f"experiment: {file}: extends: {base} extends it in turn: take one of them out")
+    parser = ConfigParser(_load(base, line))
+    for key, value in given.items():
+        try:
+            merge_kv(parser, key, value)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise ValueError(f"experiment: {file}: {key!r} does not fit into {base} ({error})") from error
+    return parser.get()
 
 
 def _check_keys(where: str, entry: Any, known: Sequence[str], needed: Sequence[str] = ()) -> None:
