@@ -158,6 +158,7 @@ def probes(results: Results) -> Section:
         return Section("probes", "Probes of the pre-training", [Words("No system of this experiment is pre-trained.")])
     found = {run: results.pretrainings.get(run, {}).get("probes") or {} for run in planned}
     names = list(dict.fromkeys(name for values in found.values() for name in values))
+    titles = [_title(results, entry) for entry in planned.values()]
     missing = {run: "–" if run in results.pretrainings else NOT_RUN for run in planned}
     rows = [
         [name, *(missing[run] if found[run].get(name) is None else f"{found[run][name]:.4f}" for run in planned)]
@@ -174,7 +175,7 @@ def probes(results: Results) -> Section:
             "The paper's modality invariant adversarial learning (MIAL) should lower the accuracy of predicting the "
             "modality from the features; its scale classifier (SC) should raise that of predicting the scale."
         ),
-        Table("Last values on validation cubes", ["probe", *(_title(results, entry) for entry in planned.values())], rows),
+        Table("Last values on validation cubes", ["probe", *titles], rows),
     ]
     head = ["module", "without it", "with it", "probe", "finding", "before", "after"]
     pairs = f"no two finished pre-trainings differ in one of {' and '.join(MODULES)} alone"
