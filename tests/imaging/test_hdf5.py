@@ -44,6 +44,20 @@ def test_the_bytes_of_a_file_depend_on_its_content_alone():
     assert first == again[::-1]
 
 
+def test_the_bytes_of_a_file_do_not_depend_on_when_its_arrays_are_freed(monkeypatch):
+    arguments = "cubes", np.arange(4096, dtype=np.uint16).reshape(4, 16, 16, 4), (1, 16, 16, 4), {"case": "a" * 600}
+    tables = {"scale": np.zeros(4, np.uint8), "box": np.zeros((4, 2, 3), np.float32)}
+    freed, held, create = encode(*arguments, tables), [], h5py.Group.create_dataset
+
+    def hold(*given, **options):  # as a profiler does that looks at the frames of a thread
+        held.append(create(*given, **options))
+        return held[-1]
+
+    monkeypatch.setattr(h5py.Group, "create_dataset", hold)
+    assert encode(*arguments, tables) == freed
+    assert len(held) == 3
+
+
 def test_different_ids_have_different_files():
     first, second = case_file("store", "ct/a b"), case_file("store", "ct/a_b")
     assert first != second

@@ -3,7 +3,9 @@
 
 HDF5 checks every chunk (Fletcher-32) and the file's structure, so that damage is an error and never a wrong voxel.
 The bytes of a file depend on its content alone: gzip starts each chunk anew, whereas LZF's table still holds what the
-process compressed before. Files of earlier versions, LZF without checksums, are read too.
+process compressed before; and each array is flushed before the next, whereas HDF5 would place its chunks when Python
+frees it, which a profiler such as that of a Dask worker delays. Files of earlier versions, LZF without checksums, are
+read too.
 
 A file is created in memory, so that a full disk fails in a plain write and not inside the HDF5 library.
 """
@@ -65,9 +67,9 @@ def encode(
             compression="gzip",
             compression_opts=1,
             fletcher32=True,
-        )
+        ).flush()
         for key, table in (tables or {}).items():
-            memory.create_dataset(key, data=table, chunks=table.shape, fletcher32=True)
+            memory.create_dataset(key, data=table, chunks=table.shape, fletcher32=True).flush()
         memory.attrs.update(attributes)
         memory.flush()
         return memory.id.get_file_image()
