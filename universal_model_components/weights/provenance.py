@@ -32,10 +32,11 @@ OF_PRETRAINING = (
     "unchanged_weight",
     "reversal",
     "reversal_ramp",
+    "amp",
 )  # settings that a pre-training's provenance states as they are
 OF_A_TASK = (  # likewise, a target task's
     *("system", "features", *RECIPE, "patch_size", "seed", "label_fraction", "augmentation"),
-    *("learning_rate", "schedule", "schedule_shares", "transfer", "loaded_statistics", "channels_last"),
+    *("learning_rate", "schedule", "schedule_shares", "transfer", "loaded_statistics", "amp", "channels_last"),
 )
 METHOD_OF_A_TASK = "Universal Model target task"
 BATCH_STATISTICS = "batch statistics, in evaluation too"
