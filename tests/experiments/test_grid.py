@@ -36,9 +36,10 @@ def test_what_a_grid_leaves_out_is_filled_in(tmp_path):
 
 
 def test_a_grid_extends_another_as_configs_are_merged(tmp_path):
-    write = lambda name, **grid: (tmp_path / name).write_text(json.dumps(grid))  # noqa: E731
-    write("wide.json", extends="open", **{"settings::features": [16, 32], "+systems": {"other": {"title": "Other"}}})
-    write("wider.json", extends="wide.json", labels=[3], **{"settings::features": [32, 64]})
+    wide = {"extends": "open", "settings::features": [16, 32], "+systems": {"other": {"title": "Other"}}}
+    wider = {"extends": "wide.json", "settings::features": [32, 64], "labels": [3]}
+    for name, changes in (("wide", wide), ("wider", wider)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(changes))
     grid, base = read_grid(str(tmp_path / "wider.json")), read_grid("open")
     assert grid["settings"] == {**base["settings"], "features": [32, 64]}
     assert grid["systems"] == {**base["systems"], "other": {"title": "Other"}}
