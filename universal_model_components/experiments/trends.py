@@ -156,17 +156,17 @@ def probes(results: Results) -> Section:
     planned = {entry["run"]: entry for entry in results.grid.get("pretrainings", [])}
     if not planned:
         return Section("probes", "Probes of the pre-training", [Words("No system of this experiment is pre-trained.")])
-    found = {run: results.pretrainings.get(run, {}).get("probes") or {} for run in planned}
-    names = list(dict.fromkeys(name for values in found.values() for name in values))
-    titles = [_title(results, entry) for entry in planned.values()]
-    missing = {run: "–" if run in results.pretrainings else NOT_RUN for run in planned}
+    found = {run: results.pretrainings[run].get("probes") or {} for run in planned if run in results.pretrainings}
+    names = list(dict.fromkeys(name for values in found.values() for name in values)) or ["probes"]
+    titles = {run: _title(results, entry) for run, entry in planned.items()}
+    values = [[values.get(name) for values in found.values()] for name in names]
     rows = [
-        [name, *(missing[run] if found[run].get(name) is None else f"{found[run][name]:.4f}" for run in planned)]
-        for name in names
-    ] or [["probes", *missing.values()]]
+        [name, *("–" if value is None else f"{value:.4f}" for value in row)]
+        for name, row in zip(names, values, strict=True)
+    ]
     effects = []
     for effect in module_effects(results):
-        pair = [_title(results, planned[run]) for run in (effect.without, effect.with_it)]
+        pair = [titles[run] for run in (effect.without, effect.with_it)]
         numbers = [f"{effect.before:.4f}", f"{effect.after:.4f}"] if effect.probe else ["–", "–"]
         finding = ("as claimed" if effect.as_claimed else "not as claimed") if effect.probe else "not measured in both"
         effects.append([effect.module, *pair, effect.probe or "–", finding, *numbers])
@@ -175,8 +175,11 @@ def probes(results: Results) -> Section:
             "The paper's modality invariant adversarial learning (MIAL) should lower the accuracy of predicting the "
             "modality from the features; its scale classifier (SC) should raise that of predicting the scale."
         ),
-        Table("Last values on validation cubes", ["probe", *titles], rows),
     ]
+    if found:
+        blocks.append(Table("Last values on validation cubes", ["probe", *(titles[run] for run in found)], rows))
+    if missing := [title for run, title in titles.items() if run not in found]:
+        blocks.append(Words(f"Pre-trainings that were {NOT_RUN}: {'; '.join(missing)}."))
     head = ["module", "without it", "with it", "probe", "finding", "before", "after"]
     pairs = f"no two finished pre-trainings differ in one of {' and '.join(MODULES)} alone"
     effect_block = Table("Pre-trainings that differ in one module", head, effects, words=5) if effects else None
