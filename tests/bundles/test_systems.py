@@ -102,6 +102,11 @@ def test_it_evaluates_and_infers_with_the_commands_of_the_bundle(system, task, f
     assert len(rows(tmp_path / "output" / "evaluation.csv")) == 2
     settings["datalist"] = str(folders[task] / "datalist.json")
     run(task, "inference", f"systems/{system}", **settings)
+    if system == "med3d":  # another network, with the same shapes in classification
+        with raises_user_error(
+            "pretrained_weights: .* was trained with dilated True, this run has False: give the same"
+        ):
+            run(task, "inference", f"systems/{system}", **settings, dilated="false")
     if task == ADC:
         found = rows(tmp_path / "eval" / "predictions.csv")
         assert len(found) == 2

@@ -18,7 +18,7 @@ from .conversion import as_encoder, encoder_features, encoder_for, from_original
 from .coverage import STATISTICS, Coverage, least_shares, match_state, part_of, percent, same_kind
 from .files import WeightFile, open_weights
 from .large_files import listed_entry, problem_of
-from .provenance import BATCH_STATISTICS, differences, read_provenance, tensors_sha256
+from .provenance import BATCH_STATISTICS, LAYERS, differences, read_provenance, tensors_sha256
 from .transfer import NEW_HEADS, new_parts
 
 logger = logging.getLogger(__name__)
@@ -210,6 +210,8 @@ def check_weights(network: nn.Module, file: str | Path, recipe: Mapping[str, Any
             f"pretrained_weights: {file} has features {encoder_features(state)}, the network {encoder_features(own)}: "
             f'give --features "{encoder_features(state)}"'
         )
+    if others := differences(provenance or {}, recipe or {}, LAYERS):
+        raise ValueError(f"pretrained_weights: {file} was trained with {'; '.join(others)}: give the same")
     for found, names in (("lacks", own.keys() - state.keys()), ("has unknown", state.keys() - own.keys())):
         if names:
             parts = sorted({name.split(".")[0] for name in names})

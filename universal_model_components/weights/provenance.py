@@ -25,6 +25,7 @@ from ..utils.settings import plain, to_optional
 
 AXES = "RAS"  # voxel indices grow to the right, to the front and upwards
 RECIPE = ("spacing", "intensity_range", "intensity_scale", "foreground_crop")  # settings: how scans are normalized
+LAYERS = ("dilated",)  # settings that change what a network computes, and maybe no shape of its tensors
 OF_PRETRAINING = (
     "seed",
     "alpha",
@@ -35,7 +36,7 @@ OF_PRETRAINING = (
     "amp",
 )  # settings that a pre-training's provenance states as they are
 OF_A_TASK = (  # likewise, a target task's
-    *("system", "features", *RECIPE, "patch_size", "seed", "label_fraction", "augmentation"),
+    *("system", "features", "stem_channels", *LAYERS, *RECIPE, "patch_size", "seed", "label_fraction", "augmentation"),
     *("learning_rate", "schedule", "schedule_shares", "transfer", "loaded_statistics", "amp", "channels_last"),
 )
 METHOD_OF_A_TASK = "Universal Model target task"
@@ -180,17 +181,17 @@ def read_provenance(file: str | Path, metadata: Mapping[str, str]) -> dict[str, 
         raise ValueError(f"{where}: no provenance ({error}): download or write the weights again") from error
 
 
-def differences(provenance: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[str]:
-    """List the settings in which a run prepares its images differently from the weights' training.
+def differences(provenance: Mapping[str, Any], recipe: Mapping[str, Any], keys: Sequence[str] = RECIPE) -> list[str]:
+    """List the settings in which a run differs from the weights' training, by default in how it prepares its images.
 
     Args:
         provenance: of the weights; what it does not state is not compared.
-        recipe: settings of the run; those of `RECIPE` are compared: spacing in mm, the others of its one modality, or
-            mappings by modality.
+        recipe: settings of the run: spacing in mm, the others of its one modality, or mappings by modality.
+        keys: the settings that are compared.
     """
     return [
         f"{key} {provenance[key]}, this run has {recipe[key]}"
-        for key in RECIPE
+        for key in keys
         if key in recipe and key in provenance and not _agree(provenance[key], recipe[key])
     ]
 
