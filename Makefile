@@ -1,7 +1,7 @@
 # Each target makes .venv when it is missing; nothing else needs to be set up.
-#   make demo [DATA=folder] [EPOCHS=40]   draw scans (or read a folder of them), pre-train a narrow network, open demo/report.html
+#   make demo [DATA=folder] [EPOCHS=14]   draw scans (or read a folder of them), pre-train a narrow network, open demo/report.html
 #   make test                 all tests             make lint     ruff and mypy
-#   make format               ruff's formatting     make bench    every benchmark (long)
+#   make format               ruff's formatting     make bench    the benchmarks that need no scans (long)
 #   make test-zoo             the Model Zoo's checks of every bundle, its linters too
 #   make test-label, test-deploy, test-fl           the bundles in the real MONAI Label, MONAI Deploy and NVFLARE, each in an
 #                             environment of its own below .environments (gigabytes); what cannot be installed is skipped by name
