@@ -40,13 +40,25 @@ def informative_voxel(original: np.ndarray, corrupted: np.ndarray) -> tuple[int,
 
 
 def mosaic(slices: Sequence[np.ndarray], gap: int = 2) -> np.ndarray:
-    """One picture of the three planes: axial on the left, coronal over sagittal on the right, NaN between them."""
+    """One picture of the three planes, NaN between them.
+
+    Of a flat cube, axial on the left and coronal over sagittal on the right; of another one, all three in a row.
+    """
     axial, coronal, sagittal = slices
-    height = max(axial.shape[0], coronal.shape[0] + gap + sagittal.shape[0])
-    wide = max(coronal.shape[1], sagittal.shape[1])
-    picture = np.full((height, axial.shape[1] + gap + wide), np.nan, np.float32)
-    left = axial.shape[1] + gap
-    picture[: axial.shape[0], : axial.shape[1]] = axial
-    picture[: sagittal.shape[0], left : left + sagittal.shape[1]] = sagittal
-    picture[height - coronal.shape[0] :, left : left + coronal.shape[1]] = coronal
+    if coronal.shape[0] + gap + sagittal.shape[0] > axial.shape[0] + gap:
+        return _beside(slices, gap)
+    height, wide = axial.shape[0] + gap, max(coronal.shape[1], sagittal.shape[1])
+    stack = np.full((height, wide), np.nan, np.float32)
+    stack[: sagittal.shape[0], : sagittal.shape[1]] = sagittal
+    stack[height - coronal.shape[0] :, : coronal.shape[1]] = coronal
+    return _beside([axial, stack], gap)
+
+
+def _beside(slices: Sequence[np.ndarray], gap: int) -> np.ndarray:
+    """Pictures in a row, their lower edges in line."""
+    height, width = max(s.shape[0] for s in slices), sum(s.shape[1] + gap for s in slices) - gap
+    picture, left = np.full((height, width), np.nan, np.float32), 0
+    for part in slices:
+        picture[: part.shape[0], left : left + part.shape[1]] = part
+        left += part.shape[1] + gap
     return picture

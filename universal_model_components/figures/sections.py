@@ -140,9 +140,9 @@ def panels(folders: Sequence[Path]) -> str:
         words = f"{_name(kind)}: cubes in three planes; columns: original, corrupted, restored, absolute error."
         figures += html.picture(files[kind], words, caption)
     explain = (
-        "Cubes from held-out cases, one a row: axial plane on the left, coronal over sagittal on the right, the "
-        "patient's right on the left. The network sees only the second column; the last one shows where it is still "
-        "wrong (black: right, bright: off by half the gray range or more)."
+        "Cubes from held-out cases, one a row: axial, coronal and sagittal plane (of flat cubes, coronal over "
+        "sagittal), the patient's right on the left. The network sees only the second column; the last one shows where "
+        "it is still wrong (black: right, bright: off by half the gray range or more)."
     )
     found = html.paragraph(f"Missing: {', '.join(missing)}.", soft=True) if missing else ""
     return html.paragraph(explain) + f'<div class="panels">{figures}</div>' + found
