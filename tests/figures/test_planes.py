@@ -29,7 +29,9 @@ def test_informative_voxel_is_where_the_corruption_is(generator: torch.Generator
     assert informative_voxel(original, original) == (12, 10, 8)  # nowhere: the middle
 
 
-@pytest.mark.parametrize(("shape", "size"), [((8, 8, 4), (10, 18)), ((8, 10, 4), (12, 20)), ((8, 6, 4), (6, 26)), ((4, 4, 8), (8, 16))])
+@pytest.mark.parametrize(
+    ("shape", "size"), [((8, 8, 4), (10, 18)), ((8, 10, 4), (12, 20)), ((8, 6, 4), (6, 26)), ((4, 4, 8), (8, 16))]
+)
 def test_mosaic_holds_all_three_planes(shape: tuple[int, int, int], size: tuple[int, int]) -> None:
     planes = plane_slices(np.ones(shape), (0, 0, 0))
     picture = mosaic(planes)

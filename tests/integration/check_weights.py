@@ -19,6 +19,9 @@ COMMITTED = REPOSITORY / "docs" / "evidence" / "weights" / "first_steps.csv"
 DATA = os.environ.get("UNIVERSAL_MODEL_DATA")
 STEPS = 20
 MINUTES = 20
+ROUNDING = (
+    0.01  # the pre-training is in bfloat16, whose sums differ between processors; the same one gives the same losses
+)
 
 
 @pytest.mark.skipif(not DATA, reason="$UNIVERSAL_MODEL_DATA is not set: no scans to pre-train on")
@@ -32,7 +35,7 @@ def test_the_first_steps_have_the_committed_losses(tmp_path):
             process.send_signal(signal.SIGTERM)
     with COMMITTED.open(encoding="utf-8") as stream:
         expected = [float(row["loss"]) for row in csv.DictReader(stream)]
-    assert losses == expected[:STEPS]
+    assert losses == pytest.approx(expected[:STEPS], rel=ROUNDING)
 
 
 def wait_for_losses(process: subprocess.Popen[bytes], folder: Path) -> list[float]:
