@@ -50,16 +50,24 @@ def test_a_grid_extends_another_as_configs_are_merged(tmp_path):
 @pytest.mark.parametrize(
     ("grid", "message"),
     [
-        [{"extends": "shut"}, "no grid 'shut': give one of"],
-        [{"extends": "missing.json"}, "missing.json: .*No such file"],
+        [{"extends": "shut"}, "mine.json: extends: no grid 'shut': give one of"],
+        [{"extends": "missing.json"}, "mine.json: extends: .*missing.json: .*No such file"],
         [{"extends": "mine.json"}, "mine.json: extends: .*mine.json extends it in turn"],
+        [{"extends": None}, "mine.json: extends: None: give one of"],
+        [{"extends": "base.json"}, "base.json: unknown key 'seed'"],
+        [{"extends": "list.json"}, r"list.json is \[3\], expected a mapping"],
         [{"extends": "open", "setting::features": [1]}, "mine.json: 'setting::features' does not fit into .*open.json"],
         [{"extends": "open", "+labels": 3}, r"mine.json: '\+labels' does not fit into"],
+        [
+            {"extends": "open", "+lables": [3]},
+            r"mine.json: '\+lables' does not fit into .*there is no 'lables' to add to",
+        ],
         [{"extends": "open", "seed": 1}, "mine.json: unknown key 'seed'"],
     ],
 )
 def test_a_grid_that_cannot_extend_another_is_named(grid, message, tmp_path):
-    (tmp_path / "mine.json").write_text(json.dumps(grid))
+    for name, content in {"mine": grid, "base": {"seed": 1}, "list": [3]}.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
     with pytest.raises(ValueError, match=f"^experiment: .*{message}") as caught:
         read_grid(str(tmp_path / "mine.json"))
     assert "\n" not in str(caught.value)

@@ -162,7 +162,7 @@ def test_effects_compare_pretrainings_that_differ_in_one_module():
 
 
 def test_pretrainings_of_tasks_and_of_other_plans_are_not_mixed():
-    """Each task's pre-training is a row, and effects are within a task and a kind of pre-training."""
+    """Each task's pre-training has a column, and effects are within a task and a kind of pre-training."""
 
     def pretraining(system: str, task: str | None, scale: bool, probe: float) -> dict:
         found = {"run": f"{system}-{task}", "system": system, "settings": {"mial": False, "scale_classifier": scale}}
@@ -187,9 +187,14 @@ def test_pretrainings_of_tasks_and_of_other_plans_are_not_mixed():
     assert effects == [(f"plain-{task}", f"sc-{task}") for task in ("one", "two")]
     results.grid["pretrainings"] = [{key: p[key] for key in ("run", "system", "task") if key in p} for p in found]
     text = trends.probes(results).to_markdown()
-    assert [line.count("| plain, Task 1 |") for line in text.splitlines()].count(1) == 2
-    assert "| sc, two |" in text
-    assert "| shared |" in text
+    assert "| probe | plain, Task 1 | plain, two | sc, Task 1 | sc, two | shared | rotation, Task 1 |" in text
+    assert "| scale | 0.5000 | 0.5000 | 0.7500 | 0.7500 | 0.9000 | 0.1000 |" in text
+    assert "not run" not in text
+    del results.pretrainings["shared-None"]
+    results.pretrainings["rotation-one"]["probes"] = {}
+    text = trends.probes(results).to_markdown()
+    assert "| scale | 0.5000 | 0.5000 | 0.7500 | 0.7500 | – |" in text
+    assert "Pre-trainings that were not run: shared." in text
     results.grid["runs"] = [{"system": "sc", "pretraining": f"sc-{task}"} for task in ("one", "two")]
     results.grid["systems"]["sc"]["pretraining"] = {**own, "continues": "shared"}
     text = trends.cost(results).to_markdown()

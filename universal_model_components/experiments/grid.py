@@ -66,25 +66,40 @@ def _file_of(name: str, folder: Path) -> Path:
     return folder / name if name.endswith(".json") else GRIDS / f"{name}.json"
 
 
-def _load(file: Path, heirs: Sequence[Path] = ()) -> Any:
+def _load(file: Path, heirs: Sequence[Path] = ()) -> dict[str, Any]:
     """Read a grid's JSON; where it "extends" another, its keys are merged into that one as MONAI merges configs."""
     try:
         given = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
+        by = f"{heirs[-1]}: extends: " if heirs else ""
         what = f"no grid {file.stem!r}" if file.parent == GRIDS and not file.is_file() else f"{file}: {error}"
-        raise ValueError(f"experiment: {what}: give one of {provided_grids()}, or a grid's JSON file") from None
-    if not isinstance(given, dict) or "extends" not in given:
-        return given
-    base = _file_of(str(given.pop("extends")), file.parent)
-    if base.resolve() in (line := [*heirs, file.resolve()]):
+        raise ValueError(f"experiment: {by}{what}: give one of {provided_grids()}, or a grid's JSON file") from None
+    _check_keys(f"experiment: {file}", given, given)  # a mapping
+    if "extends" in given:
+        given = _extend(file, given, (*heirs, file))
+    _check_keys(f"experiment: {file}", given, KEYS["grid"])
+    return given
+
+
+def _extend(file: Path, given: dict[str, Any], heirs: Sequence[Path]) -> dict[str, Any]:
+    """Merge a grid's keys into those of the one that it extends."""
+    name = given.pop("extends")
+    if not isinstance(name, str) or not name:
+        raise ValueError(
+            f"experiment: {file}: extends: {name!r}: give one of {provided_grids()}, or a grid's JSON file"
+        )
+    base = _file_of(name, file.parent)
+    if base.resolve() in [heir.resolve() for heir in heirs]:
         raise ValueError(f"experiment: {file}: extends: {base} extends it in turn: take one of them out")
-    parser = ConfigParser(_load(base, line))
+    parser = ConfigParser(_load(base, heirs))
     for key, value in given.items():
         try:
+            if key.startswith("+") and key[1:] not in parser:
+                raise KeyError(f"there is no {key[1:]!r} to add to")
             merge_kv(parser, key, value)
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise ValueError(f"experiment: {file}: {key!r} does not fit into {base} ({error})") from error
-    return parser.get()
+    return dict(parser.get())
 
 
 def _check_keys(where: str, entry: Any, known: Sequence[str], needed: Sequence[str] = ()) -> None:

@@ -157,7 +157,7 @@ def probes(results: Results) -> Section:
     if not planned:
         return Section("probes", "Probes of the pre-training", [Words("No system of this experiment is pre-trained.")])
     found = {run: results.pretrainings[run].get("probes") or {} for run in planned if run in results.pretrainings}
-    names = list(dict.fromkeys(name for values in found.values() for name in values)) or ["probes"]
+    names = list(dict.fromkeys(name for values in found.values() for name in values))
     titles = {run: _title(results, entry) for run, entry in planned.items()}
     values = [[values.get(name) for values in found.values()] for name in names]
     rows = [
@@ -176,8 +176,10 @@ def probes(results: Results) -> Section:
             "modality from the features; its scale classifier (SC) should raise that of predicting the scale."
         ),
     ]
-    if found:
+    if names:
         blocks.append(Table("Last values on validation cubes", ["probe", *(titles[run] for run in found)], rows))
+    elif found:
+        blocks.append(Words("The finished pre-trainings have no probes."))
     if missing := [title for run, title in titles.items() if run not in found]:
         blocks.append(Words(f"Pre-trainings that were {NOT_RUN}: {'; '.join(missing)}."))
     head = ["module", "without it", "with it", "probe", "finding", "before", "after"]

@@ -49,7 +49,7 @@ tbody th { min-width: 7.5rem; }
 .number { text-align: right; font-variant-numeric: tabular-nums; }
 td.number { white-space: nowrap; }
 tr.main th, tr.main td { font-weight: 700; border-top: 2px solid var(--line); }
-.good-text { color: var(--good); font-weight: 600; white-space: nowrap; }
+.good-text { color: var(--good); font-weight: 600; }
 .bad-text { color: var(--bad); font-weight: 600; }
 .share { display: inline-block; width: 6rem; height: .55rem; border: 1px solid var(--line); border-radius: 4px;
   margin-right: .6rem; background: linear-gradient(var(--bar), var(--bar)) no-repeat left / var(--part) 100%; }
@@ -69,7 +69,8 @@ footer { color: var(--soft); font-size: .88rem; padding-bottom: 2.5rem; }
   --accent: #000; --good: #00553f; --good-back: #fff; --bad: #7a2f00; --bad-back: #fff; --bar: #0072b2; }
   nav { display: none; } section { border: 0; padding: 0; } body { font-size: 10.5pt; }
   h2, h3, h3 + p { break-after: avoid; } figure, table, .verdict, .facts { break-inside: avoid; }
-  .chart svg, .panels img { min-width: 0; } .scroll { overflow: visible; } * { print-color-adjust: exact; } }
+  .chart svg, .panels img { min-width: 0; } table { font-size: 8pt; }
+  th, td { padding: .2rem .3rem; } .scroll { overflow: visible; } * { print-color-adjust: exact; } }
 """
 
 _PAGE = Template("""<!DOCTYPE html>

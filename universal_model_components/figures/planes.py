@@ -42,10 +42,10 @@ def informative_voxel(original: np.ndarray, corrupted: np.ndarray) -> tuple[int,
 def mosaic(slices: Sequence[np.ndarray], gap: int = 2) -> np.ndarray:
     """One picture of the three planes, NaN between them.
 
-    Of a flat cube, axial on the left and coronal over sagittal on the right; of another one, all three in a row.
+    Where the cube is at most half as high as its axial plane, coronal over sagittal beside it; else all three in a row.
     """
     axial, coronal, sagittal = slices
-    if coronal.shape[0] + gap + sagittal.shape[0] > axial.shape[0] + gap:
+    if coronal.shape[0] + sagittal.shape[0] > axial.shape[0]:
         return _beside(slices, gap)
     height, wide = axial.shape[0] + gap, max(coronal.shape[1], sagittal.shape[1])
     stack = np.full((height, wide), np.nan, np.float32)

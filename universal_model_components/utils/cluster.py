@@ -108,8 +108,11 @@ def _check_workers(client: Any, folder: str, version: Callable[[], str]) -> None
     if not client.nthreads():
         print("scheduler: no worker yet, waiting for one: start `dask worker ADDRESS`", flush=True)
         client.wait_for_workers(1)
+    from distributed.comm import CommClosedError
+
     for worker, answer in client.run(_look, folder, version, on_error="return").items():
-        if isinstance(answer, OSError) and worker not in client.nthreads():
+        gone = isinstance(answer, OSError) and worker not in client.nthreads()
+        if gone or isinstance(answer, CommClosedError):
             continue  # it died as it was asked; its calls go to the others, or to the one that replaces it
         if isinstance(answer, BaseException):
             raise ValueError(f"scheduler: worker {worker}: {type(answer).__name__}: {answer}: install this package")

@@ -18,7 +18,7 @@ from .conversion import as_encoder, encoder_features, encoder_for, from_original
 from .coverage import STATISTICS, Coverage, least_shares, match_state, part_of, percent, same_kind
 from .files import WeightFile, open_weights
 from .large_files import listed_entry, problem_of
-from .provenance import BATCH_STATISTICS, LAYERS, differences, read_provenance, tensors_sha256
+from .provenance import BATCH_STATISTICS, LAYERS, RECIPE, differences, read_provenance, tensors_sha256
 from .transfer import NEW_HEADS, new_parts
 
 logger = logging.getLogger(__name__)
@@ -133,11 +133,11 @@ def _show(coverage: Coverage) -> None:
 
 
 def _warn(network: nn.Module, name: str, provenance: Mapping[str, Any] | None, recipe: Mapping[str, Any]) -> None:
-    """Warn, in one line each, when image preparation or normalization differs from the weights' training."""
+    """Warn, in one line each, when image preparation, layers or normalization differ from the weights' training."""
     if provenance is None:
         logger.info("pretrained_weights: %s has no provenance: how its images were prepared is unknown", name)
         return
-    if others := differences(provenance, recipe):
+    if others := differences(provenance, recipe, (*RECIPE, *LAYERS)):
         logger.warning("pretrained_weights: %s was trained with %s: is that meant?", name, "; ".join(others))
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     if provenance.get("normalization") == BATCH_STATISTICS and any(norm.track_running_stats for norm in norms):

@@ -25,7 +25,7 @@ from ..utils.settings import plain, to_optional
 
 AXES = "RAS"  # voxel indices grow to the right, to the front and upwards
 RECIPE = ("spacing", "intensity_range", "intensity_scale", "foreground_crop")  # settings: how scans are normalized
-LAYERS = ("dilated",)  # settings that change what a network computes, and maybe no shape of its tensors
+LAYERS = ("stem_channels", "dilated")  # settings that change what a network computes, and maybe no tensor's shape
 OF_PRETRAINING = (
     "seed",
     "alpha",
@@ -36,7 +36,7 @@ OF_PRETRAINING = (
     "amp",
 )  # settings that a pre-training's provenance states as they are
 OF_A_TASK = (  # likewise, a target task's
-    *("system", "features", "stem_channels", *LAYERS, *RECIPE, "patch_size", "seed", "label_fraction", "augmentation"),
+    *("system", "features", *LAYERS, *RECIPE, "patch_size", "seed", "label_fraction", "augmentation"),
     *("learning_rate", "schedule", "schedule_shares", "transfer", "loaded_statistics", "amp", "channels_last"),
 )
 METHOD_OF_A_TASK = "Universal Model target task"
@@ -74,7 +74,7 @@ def pretraining_provenance(
         "recipe": dict(recipe),
         "corruption": probabilities,
         "data": _data_sets(index, modalities),
-        **{name: settings[name] for name in OF_PRETRAINING if name in settings},
+        **{name: plain(settings[name]) for name in OF_PRETRAINING if name in settings},
         **({} if ancestor is None else {"continued_from": dict(ancestor)}),
     }
 
