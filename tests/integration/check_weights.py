@@ -19,9 +19,7 @@ COMMITTED = REPOSITORY / "docs" / "evidence" / "weights" / "first_steps.csv"
 DATA = os.environ.get("UNIVERSAL_MODEL_DATA")
 STEPS = 20
 MINUTES = 20
-ROUNDING = (
-    0.01  # the pre-training is in bfloat16, whose sums differ between processors; the same one gives the same losses
-)
+ROUNDING = 0.01  # of bfloat16 sums on another processor; the same one gives the same losses
 
 
 @pytest.mark.skipif(not DATA, reason="$UNIVERSAL_MODEL_DATA is not set: no scans to pre-train on")

@@ -52,7 +52,6 @@ def read_grid(name: str) -> dict[str, Any]:
     """
     file = _file_of(name, Path())
     given, where = _load(file), f"experiment: {file}"
-    _check_keys(where, given, KEYS["grid"], ("systems", "tasks"))
     defaults = {"name": file.stem, "title": file.stem, "baseline": "scratch", "seeds": [0], "labels": ["all"]}
     grid = {**defaults, "label_noise": [0], "settings": {}, "pretraining": None, **given}
     _check_values(where, grid)
@@ -74,10 +73,9 @@ def _load(file: Path, heirs: Sequence[Path] = ()) -> dict[str, Any]:
         by = f"{heirs[-1]}: extends: " if heirs else ""
         what = f"no grid {file.stem!r}" if file.parent == GRIDS and not file.is_file() else f"{file}: {error}"
         raise ValueError(f"experiment: {by}{what}: give one of {provided_grids()}, or a grid's JSON file") from None
-    _check_keys(f"experiment: {file}", given, given)  # a mapping
-    if "extends" in given:
+    if isinstance(given, dict) and "extends" in given:
         given = _extend(file, given, (*heirs, file))
-    _check_keys(f"experiment: {file}", given, KEYS["grid"])
+    _check_keys(f"experiment: {file}", given, KEYS["grid"], () if heirs else ("systems", "tasks"))
     return given
 
 

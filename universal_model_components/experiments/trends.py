@@ -159,10 +159,9 @@ def probes(results: Results) -> Section:
     found = {run: results.pretrainings[run].get("probes") or {} for run in planned if run in results.pretrainings}
     names = list(dict.fromkeys(name for values in found.values() for name in values))
     titles = {run: _title(results, entry) for run, entry in planned.items()}
-    values = [[values.get(name) for values in found.values()] for name in names]
     rows = [
-        [name, *("–" if value is None else f"{value:.4f}" for value in row)]
-        for name, row in zip(names, values, strict=True)
+        [name, *("–" if values.get(name) is None else f"{values[name]:.4f}" for values in found.values())]
+        for name in names
     ]
     effects = []
     for effect in module_effects(results):

@@ -13,7 +13,6 @@ A file is created in memory, so that a full disk fails in a plain write and not 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,8 @@ import h5py
 import numpy as np
 from torch import Tensor
 
+from ..utils.files import safe_name
+
 DAMAGED = (OSError, KeyError, TypeError, ValueError, RuntimeError)  # what h5py raises for a damaged file
 FORMAT = ("v110", "v110")  # of HDF5 1.10, the first whose every part has a checksum
 LEVELS = 4095  # steps between 0 and 1: half a HU for CT; finer steps store noise and do not compress
@@ -29,8 +30,7 @@ LEVELS = 4095  # steps between 0 and 1: half a HU for CT; finer steps store nois
 
 def case_file(folder: str | Path, case: str) -> Path:
     """Return the file of a case: its id with safe letters only, and a hash that distinguishes different ids."""
-    safe = re.sub(r"[^A-Za-z0-9._-]+", "_", case)[-100:]
-    return Path(folder) / "cases" / f"{safe}-{hashlib.sha256(case.encode()).hexdigest()[:8]}.h5"
+    return Path(folder) / "cases" / f"{safe_name(case)[-100:]}-{hashlib.sha256(case.encode()).hexdigest()[:8]}.h5"
 
 
 def quantize(values: Tensor) -> np.ndarray:

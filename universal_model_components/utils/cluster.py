@@ -105,11 +105,11 @@ def _look(folder: str, version: Callable[[], str]) -> tuple[str, bool]:
 
 def _check_workers(client: Any, folder: str, version: Callable[[], str]) -> None:
     """Ask every connected worker for its version of this package, and whether it sees the folder."""
+    from distributed.comm import CommClosedError
+
     if not client.nthreads():
         print("scheduler: no worker yet, waiting for one: start `dask worker ADDRESS`", flush=True)
         client.wait_for_workers(1)
-    from distributed.comm import CommClosedError
-
     for worker, answer in client.run(_look, folder, version, on_error="return").items():
         gone = isinstance(answer, OSError) and worker not in client.nthreads()
         if gone or isinstance(answer, CommClosedError):
