@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 
 from universal_model_components.method.losses import UniversalObjective, restoration_loss
@@ -52,6 +53,33 @@ def test_voxels_that_are_unchanged_may_weigh_less(generator):
     assert math.isclose(losses["restoration"].item(), total / weights, rel_tol=1e-5)
     nothing = {"restoration": target, "changed": torch.zeros_like(changed)}
     assert UniversalObjective(unchanged_weight=0)({"restoration": logits}, nothing)["loss"] == 0
+
+
+@pytest.mark.parametrize("level_weight", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("unchanged_weight", [0.25, 1.0])
+def test_the_level_of_a_cube_may_weigh_less(generator, level_weight, unchanged_weight):
+    logits, target = torch.randn(3, 1, 3, 4, 5, generator=generator), torch.rand(3, 1, 3, 4, 5, generator=generator)
+    changed = torch.rand(target.shape, generator=generator) < 0.3
+    total = weights = 0.0
+    for cube in range(3):  # around its mean error, and the mean error itself, voxel by voxel
+        error = [
+            1 / (1 + math.exp(-x)) - y for x, y in zip(logits[cube].flatten(), target[cube].flatten(), strict=True)
+        ]
+        weight = [1.0 if is_changed else unchanged_weight for is_changed in changed[cube].flatten().tolist()]
+        level = sum(w * e for w, e in zip(weight, error, strict=True)) / sum(weight)
+        parts = [w * ((e - level) ** 2 + level_weight * level**2) for w, e in zip(weight, error, strict=True)]
+        total, weights = total + sum(parts), weights + sum(weight)
+    losses = UniversalObjective(unchanged_weight=unchanged_weight, level_weight=level_weight)(
+        {"restoration": logits}, {"restoration": target, "changed": changed}
+    )
+    assert math.isclose(losses["restoration"].item(), total / weights, rel_tol=1e-4)
+
+
+def test_a_wrong_level_alone_costs_nothing_where_it_has_no_weight(generator):
+    target = torch.rand(2, 1, 4, 4, 4, generator=generator) / 2 + 0.2
+    brighter = torch.logit(target + torch.tensor([0.1, 0.2]).view(2, 1, 1, 1, 1))
+    assert restoration_loss(brighter, target, level_weight=0).item() < 1e-8
+    torch.testing.assert_close(restoration_loss(brighter, target).item(), (0.01 + 0.04) / 2, rtol=1e-4, atol=0)
 
 
 def test_parts_that_are_switched_off_are_left_out():

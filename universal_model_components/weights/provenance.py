@@ -31,6 +31,7 @@ OF_PRETRAINING = (
     "alpha",
     "beta",
     "unchanged_weight",
+    "level_weight",
     "reversal",
     "reversal_ramp",
     "amp",
