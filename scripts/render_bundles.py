@@ -19,7 +19,7 @@ import json
 import re
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +107,16 @@ def overlay(base: Any, part: Mapping[str, Any]) -> Any:
     return result
 
 
+def join(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Put the parts of an overlay for MONAI together: its own "+name" and `::` keys stay."""
+    joined: dict[str, Any] = {}
+    for part in parts:
+        for key, value in part.items():
+            merge = isinstance(value, dict) and isinstance(joined.get(key), dict) and "_target_" not in value
+            joined[key] = {**joined[key], **value} if merge else value
+    return joined
+
+
 def settings_first(config: Mapping[str, Any]) -> dict[str, Any]:
     """Order a config for readers: imports, what users set, what is built from it, and at last what is run."""
     others = [key for key in config if key not in (*USER_KEYS, *LAST)]
@@ -162,8 +172,8 @@ def unfilled(config: Any, where: str = "") -> Iterator[str]:
 def render_config(name: str, task: str, kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Render one config of a task; its settings go where the config has a key of that name."""
     parts = [read(PARTS / folder / f"{name}.json") for folder in ("common", kind, task)]
-    if name in OVERLAYS:  # for MONAI: its own "+" and "::" stay
-        return {key: value for part in parts for key, value in part.items()}
+    if name in OVERLAYS:
+        return join(parts)
     config: dict[str, Any] = {}
     for part in parts:
         config = overlay(config, part)
@@ -254,6 +264,8 @@ def render(bundles: Path = BUNDLES) -> dict[Path, str]:
         if unknown:
             raise SystemExit(f"tasks.json: {task} sets {unknown}, which no config of {entry['kind']} has")
         configs |= {name: render_config(name, task, entry["kind"], {}) for name in OVERLAYS}
+        trained = configs["evaluate"]["trained"]  # what holds where no provenance states it: train.json's own values
+        trained |= {key: configs["train"][key] for key, value in trained.items() if value == TO_FILL}
         provenance = read(bundles / task / "models" / "model.provenance.json")
         if "demonstration" not in provenance:  # not released: of a training in the bundle's own folder
             provenance = {}

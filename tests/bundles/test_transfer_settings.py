@@ -48,6 +48,7 @@ def pretrained(tmp_path_factory):
     network = UniversalModel(features=FEATURES, outputs="all").train()
     network(torch.rand(2, 1, 16, 16, 16))
     described = {
+        "features": FEATURES,
         "spacing": [6.0, 6.0, 6.0],
         "patch_size": [16, 16, 8],
         "intensity_range": {"ct": [-1000, 1000], "mri": [0, 3000]},
@@ -180,10 +181,11 @@ def test_a_classification_has_no_decoder_to_transfer(data, tmp_path):
 @pytest.mark.parametrize("task", SMALL)
 def test_images_are_prepared_as_in_pretraining(task, data, prepare, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
-        prepare(task, follow_pretraining="true", epochs=1, patch_size=[24, 24, 24]).run()
+        prepare(task, follow_pretraining="true", epochs=1, patch_size=[24, 24, 24], features=[1, 2]).run()
     lines = [text for text in caplog.messages if text.startswith("follow_pretraining")]
     assert len(lines) == 1
     for change in (
+        f"features {FEATURES} instead of [1, 2]",
         "spacing [6.0, 6.0, 6.0] instead of [8.0, 8.0, 8.0]",
         "intensity_range [0, 3000] instead of [0, 4000]",
         "intensity_scale range instead of volume",
@@ -195,12 +197,12 @@ def test_images_are_prepared_as_in_pretraining(task, data, prepare, tmp_path, ca
     provenance = json.loads(provenance_file(weights).read_text())
     assert provenance["spacing"] == [6.0, 6.0, 6.0]
     assert provenance["intensity_range"] == [0, 3000]
-    settings = {"bundle_root": str(tmp_path / "run"), "dataset_dir": str(data[task]), **SMALL[task]}
+    settings = {"bundle_root": str(tmp_path / "run"), "dataset_dir": str(data[task]), "batch_size": 2}
     for configs in (("train", "evaluate"), ("inference",)):
         caplog.clear()
-        run(task, *configs, follow_pretraining="true", pretrained_weights=str(weights), **settings)
+        run(task, *configs, features="$@trained['features']", **settings)  # the config's own: as its provenance states
         assert "was trained with" not in caplog.text
-        run(task, *configs, pretrained_weights=str(weights), **settings)
+        run(task, *configs, spacing=[8.0, 8.0, 8.0], **settings)
         assert "was trained with spacing [6.0, 6.0, 6.0], this run has [8.0, 8.0, 8.0]" in caplog.text
 
 

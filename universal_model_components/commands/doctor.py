@@ -192,7 +192,7 @@ def _check_ancestor(parser: ConfigParser, network: nn.Module, source: Any) -> Fi
 
 
 def _check_machine(parser: ConfigParser, network: list[nn.Module]) -> Iterator[Finding]:
-    yield check_device(parser.get_parsed_content("device"), parser.get_parsed_content("features"))
+    yield check_device(parser.get_parsed_content("device"), parser.get_parsed_content("settings::features"))
     parameters = sum(tensor.numel() for part in network for tensor in part.parameters())
     yield check_disk(parser.get_parsed_content("ckpt_dir"), BYTES_A_PARAMETER * parameters, "ckpt_dir")
     yield check_disk(parser.get_parsed_content("output_dir"), LOGS, "output_dir")
