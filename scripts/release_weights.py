@@ -18,8 +18,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +25,17 @@ import fire
 import model_card
 import render_bundles
 from monai.bundle import ConfigParser
+from release_checks import check_license, check_unseen, find_ancestor, match_sources, named_from
 from weights_terms import of_pretraining, with_section
 
 from universal_model_components.tasks.segmentation_data import cases_identity, read_cases
 from universal_model_components.utils.errors import show_user_errors
 from universal_model_components.utils.files import write_text
-from universal_model_components.weights.continuation import describe_ancestor
 from universal_model_components.weights.files import load_pickle
-from universal_model_components.weights.loading import read_weights, trusted_weights
+from universal_model_components.weights.loading import read_weights
 from universal_model_components.weights.provenance import (
     METHOD_OF_A_TASK,
     read_provenance,
-    tensors_sha256,
     write_weights,
 )
 
@@ -123,7 +120,7 @@ def release_demonstration(
     found = match_sources([named_from(root, image) for image in images], terms["sources"])
     ancestor = find_ancestor(provenance.get("pretrained_weights"), identity.get("pretrained_weights"))
     check_license(ancestor, terms["license"])
-    check_unseen(ancestor, [named_from(root, image) for image in held_out(datalist, dataset_dir)])
+    check_unseen(ancestor, [named_from(root, image) for image in held_out(datalist, dataset_dir)], terms["sources"])
     if evaluation is not None:
         list(model_card.read_measures(Path(evaluation)))  # fails before anything is written
     provenance |= {"demonstration": says.strip().rstrip("."), "scans": found}
@@ -159,25 +156,6 @@ def trained_scans(folder: Path) -> tuple[list[str], int]:
     return sorted(entry["image"] for entry in training), cubes
 
 
-def match_sources(scans: Iterable[str], sources: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Sort scans by their source, and replace the patterns of each source by the scans.
-
-    Raises:
-        ValueError: when a scan has no source.
-    """
-    found: list[dict[str, Any]] = [{**source, "scans": []} for source in sources]
-    for scan in scans:
-        places = [
-            place
-            for place, source in enumerate(sources)
-            if any(fnmatchcase(scan, pattern) for pattern in source["scans"])
-        ]
-        if not places:
-            raise ValueError(f"{scan}: not in {SOURCES.name}: exclude it from training, or add its source and license")
-        found[places[0]]["scans"].append(scan)
-    return [source for source in found if source["scans"]]
-
-
 def trained_cases(work: Path, bundle: Path, datalist: str, dataset_dir: str) -> tuple[list[str], dict[str, Any]]:
     """Return the scans that a target task was trained on or that chose its model, and the identity in its checkpoint.
 
@@ -202,61 +180,6 @@ def held_out(datalist: str, dataset_dir: str) -> list[str]:
     return [
         case["image"] for case in read_cases(datalist, folder, "test", ("image",), optional=True, check_files=False)
     ]
-
-
-def named_from(root: Path, image: str) -> str:
-    """Return a scan's path below a folder, by which sources name it.
-
-    Raises:
-        ValueError: when it is not below.
-    """
-    if not Path(image).is_relative_to(root):
-        raise ValueError(f"data: {image} is not below {root}: give the folder that {SOURCES.name} names scans from")
-    return Path(image).relative_to(root).as_posix()
-
-
-def find_ancestor(weights: str | None, identity: str | None) -> dict[str, Any] | None:
-    """Describe the released weights that a training started from, as a continued pre-training does; None for none.
-
-    Args:
-        weights: file that the provenance names.
-        identity: by which the checkpoint knows them.
-
-    Raises:
-        FileNotFoundError: when the file is gone.
-        ValueError: when its weights are others now, or have no license.
-    """
-    if weights is None:
-        return None
-    found, provenance = trusted_weights(weights)
-    sha256, stated = tensors_sha256(found.state), provenance or {}
-    if not str(identity).endswith(sha256[:16]):
-        raise ValueError(f"pretrained_weights: {weights} has changed since the training, it was {identity}: restore it")
-    if "license" not in stated:
-        raise ValueError(f"pretrained_weights: {weights} states no license: start from released weights")
-    return describe_ancestor(found.name, sha256, stated)
-
-
-def check_license(ancestor: Mapping[str, Any] | None, license_name: str) -> None:
-    """Check that weights that started from others can be under the license that their own scans ask for.
-
-    Raises:
-        ValueError: when the others have another one.
-    """
-    if ancestor is not None and ancestor["license"] != license_name:
-        found = f"{ancestor['license']!r}, the scans ask for {license_name!r}"
-        raise ValueError(f"pretrained_weights: their license is {found}: start from weights under that one")
-
-
-def check_unseen(ancestor: Mapping[str, Any] | None, scans: Iterable[str]) -> None:
-    """Check that no test scan was among the scans that the training's first weights were trained on.
-
-    Raises:
-        ValueError: when one was.
-    """
-    seen = {scan for source in (ancestor or {}).get("scans", []) for scan in source["scans"]}
-    if both := sorted(seen.intersection(scans)):
-        raise ValueError(f"datalist: the pretrained_weights were trained on {', '.join(both)}: take them out of 'test'")
 
 
 def first_steps(logs: Path) -> str:
