@@ -81,24 +81,24 @@ def check_license(ancestor: Mapping[str, Any] | None, license_name: str) -> None
 
 
 def check_unseen(
-    ancestor: Mapping[str, Any] | None, scans: Iterable[str], sources: Sequence[Mapping[str, Any]] = ()
+    ancestor: Mapping[str, Any] | None, scans: Iterable[str], sources: Sequence[Mapping[str, Any]]
 ) -> None:
     """Check that the weights that a training started from were not trained on scans of a person in the test cases.
 
-    Within a source, files of one name are scans of one person, such as a CT and an MRI.
+    Within a source, files of one name are scans of one person, such as a CT and an MRI. A test case that no source has
+    is compared by its path alone.
 
     Raises:
         ValueError: when they were.
     """
-    seen = {}
-    for source in (ancestor or {}).get("scans", []):
-        for scan in source["scans"]:
-            seen |= {scan: scan, (source["source"], PurePosixPath(scan).name): scan}
+    trained = [(source["source"], scan) for source in (ancestor or {}).get("scans", []) for scan in source["scans"]]
+    files = {scan: scan for _, scan in trained}
+    people = {(source, PurePosixPath(scan).name): scan for source, scan in trained}
+    found = []
     for scan in sorted(scans):
-        named = [source["source"] for source in sources if _is_from(scan, source)]
-        for person in (scan, *((source, PurePosixPath(scan).name) for source in named)):
-            if person in seen:
-                who = "it" if seen[person] == scan else f"{seen[person]}, of the same person"
-                raise ValueError(
-                    f"datalist: test case {scan}: the pretrained_weights were trained on {who}: take it out"
-                )
+        persons = [(source["source"], PurePosixPath(scan).name) for source in sources if _is_from(scan, source)]
+        seen = files.get(scan) or next((people[person] for person in persons if person in people), None)
+        if seen is not None:
+            found.append(scan if seen == scan else f"{scan} (the same person as in {seen})")
+    if found:
+        raise ValueError(f"datalist: the pretrained_weights saw these test cases: {', '.join(found)}: take them out")

@@ -108,7 +108,8 @@ def release_demonstration(
     Raises:
         FileNotFoundError: when a file is missing.
         ValueError: when the weights are not a target task's, were trained on other cases or on scans that may not be
-            used, started from weights without a license or under another, or that have seen a test case.
+            used, started from weights without a license or under another, or that have seen a test case or another
+            scan of its person.
     """
     file, target = Path(work) / "models" / "model.pt", Path(bundles) / bundle
     state, provenance = read_weights(file), read_provenance(file, {}) or {}

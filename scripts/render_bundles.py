@@ -56,7 +56,7 @@ USER_KEYS = (  # the order of the keys that users set, in every config: they com
     *("crop_fractions", "cubes_per_volume", "set_factor", "air_threshold", "air_share", "air_tries", "antialias"),
     *("validation_fraction", "flat_share", "label_values", "label_noise", "label_fraction", "augmentation"),
     *("cubes_per_case", "foreground_share", "cache_rate", "epoch_of", "validation_negatives", "alpha", "beta"),
-    *("unchanged_weight", "level_weight", "reversal", "reversal_ramp"),
+    *("unchanged_weight", "mean_weight", "reversal", "reversal_ramp"),
     *("accumulation_steps", "gradient_clip", "warmup_steps", "reduce_on_plateau", "schedule", "schedule_shares"),
     *("freeze_normalization", "overlap", "threshold", "largest_component", "early_stopping_patience"),
     *("checkpoint_interval", "image_interval", "panel_interval", "alarm_patience"),

@@ -30,7 +30,7 @@ def start(bundle: Path, data: Path, settings: dict, site: str, folder: str) -> M
         local_epochs=1,
         send_weight_diff=False,
         train_kwargs=keys,
-        eval_kwargs={**keys, "split": "validation"},
+        eval_kwargs={**keys, "split": "validation", "trained::weights": None},
     )
     client.initialize(extra={ExtraItems.CLIENT_NAME: site, ExtraItems.APP_ROOT: folder})
     return client

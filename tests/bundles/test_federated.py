@@ -17,7 +17,17 @@ from integration.federated import make_client, one_round, write_data
 BUNDLES = sorted(folder.name for folder in (REPOSITORY / "bundles").iterdir() if (folder / "configs").is_dir())
 IF_ASKED = ["brats_mri_whole_tumor_segmentation", "left_atrium_mri_segmentation"]  # configs like left_atrium_ct's
 CHOSEN = BUNDLES if os.environ.get("UNIVERSAL_MODEL_ALL") else [name for name in BUNDLES if name not in IF_ASKED]
+IMAGES = ("features", "batch_statistics", "patch_size", "spacing", "intensity_range", "intensity_scale")
 METRICS = {"segmentation": "val_iou", "classification": "val_auc", "pretraining": "val_restoration"}
+
+
+def test_a_client_evaluates_with_its_own_settings_and_not_those_of_weights_in_the_bundle(tmp_path):
+    name = "brats_mri_whole_tumor_segmentation"  # it has a demonstration's weights, of another spacing
+    assert (REPOSITORY / "bundles" / name / "models" / "model.pt").is_file()
+    client = make_client(REPOSITORY / "bundles" / name, tmp_path, "client", write_data(name, tmp_path / "data", seed=0))
+    settings = [flow.parser.get_parsed_content("settings") for flow in (client.train_workflow, client.eval_workflow)]
+    assert {key: settings[1][key] for key in IMAGES} == {key: settings[0][key] for key in IMAGES}
+    client.finalize()
 
 
 @pytest.mark.parametrize("name", CHOSEN)

@@ -93,7 +93,7 @@ def test_training_records_the_task_and_leaves_a_model(task, trained):
     provenance = json.loads((trained[task] / "models" / "model.provenance.json").read_text())
     assert provenance["method"] == f"3D {task.capitalize()}"
     assert (provenance["seed"], "beta" in provenance, "alpha" in provenance) == (0, False, False)
-    assert not {"unchanged_weight", "level_weight", "reversal", "reversal_ramp"} & set(provenance)
+    assert not {"unchanged_weight", "mean_weight", "reversal", "reversal_ramp"} & set(provenance)
     assert list((trained[task] / "output" / "tensorboard").iterdir())
     assert not (trained[task] / "output" / "panels").exists()
     if task == "jigsaw":

@@ -36,7 +36,7 @@ def pretraining(cube_store, tmp_path_factory):
         ),
         ({"channels_last": True}, "channels_last=False, this run has True: give the same channels_last, or"),
         ({"unchanged_weight": 0.5}, "unchanged_weight=1.0, this run has 0.5; loss::unchanged_weight="),
-        ({"level_weight": 0.5}, "level_weight=1.0, this run has 0.5; loss::level_weight="),
+        ({"mean_weight": 0.5}, "mean_weight=1.0, this run has 0.5; loss::mean_weight="),
         ({"reversal": 0.5}, "reversal=1.0, this run has 0.5"),
         ({"reversal_ramp": 0.5}, "reversal_ramp::share=0.0, this run has 0.5"),
         ({"reduce_on_plateau": "false"}, "reduce_on_plateau=True, this run has False"),

@@ -138,7 +138,7 @@ def test_a_run_killed_twice_ends_like_one_never_killed(bundles, cube_store, tmp_
     options = ["--epochs", "4", "--checkpoint_interval", "2", "--early_stopping_patience", "5", "--resume", "true"]
     options += ["--warmup_steps", "9", "--num_workers", "1", "--val_interval", "2", "--plateau::patience", "0"]
     options += ["--corruption::mask", "0.6", "--corruption::mask_side", "4", "--unchanged_weight", "0.1"]
-    options += ["--level_weight", "0.1"]
+    options += ["--mean_weight", "0.1"]
     options += ["--reversal", "0.1", "--reversal_ramp", "0.5", "--probe_interval", "2", "--probe_patience", "9"]
     labeled = write_labeled_scans(tmp_path / "labeled")
     probed = {"datalist": str(labeled), "dataset_dir": str(labeled.parent), "modality": "mri"}

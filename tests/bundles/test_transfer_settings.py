@@ -10,7 +10,9 @@ import logging
 import pytest
 import torch
 from classification_tasks import ADC, write_adni
+from conftest import REPOSITORY
 from ignite.engine import Events
+from monai.bundle import ConfigParser
 from task_bundles import FEATURES, SEGMENTATION, rows, run, workflow, write_segmentation_data
 from user_errors import raises_user_error
 
@@ -28,6 +30,7 @@ SMALL = {
     },
     ADC: {"patch_size": [24, 24, 24], "spacing": [8.0, 8.0, 8.0], "batch_size": 2},
 }
+PRETRAINING = "universal_model_pretraining"
 RATES = {"loaded": 0.0003, "new": 0.003}
 SAWTOOTH = {"schedule": "sawtooth", "schedule_shares": {"head": 0.5, "warmup": 0.2}}
 
@@ -200,10 +203,44 @@ def test_images_are_prepared_as_in_pretraining(task, data, prepare, tmp_path, ca
     settings = {"bundle_root": str(tmp_path / "run"), "dataset_dir": str(data[task]), "batch_size": 2}
     for configs in (("train", "evaluate"), ("inference",)):
         caplog.clear()
-        run(task, *configs, features="$@trained['features']", **settings)  # the config's own: as its provenance states
+        run(task, *configs, features="$@trained['features']", **settings)
         assert "was trained with" not in caplog.text
         run(task, *configs, spacing=[8.0, 8.0, 8.0], **settings)
         assert "was trained with spacing [6.0, 6.0, 6.0], this run has [8.0, 8.0, 8.0]" in caplog.text
+
+
+STATED = {  # none of them a default
+    "features": FEATURES,
+    "batch_statistics": True,
+    "patch_size": [16, 24, 8],
+    "spacing": [3.0, 2.0, 1.0],
+    "intensity_range": [5, 500],
+    "intensity_scale": "percentiles",
+    "foreground_crop": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("task", "overlays"),
+    [[task, ("evaluate",)] for task in (*SMALL, PRETRAINING)] + [[PRETRAINING, ("train_rotation", "evaluate_pretext")]],
+)
+def test_evaluation_takes_what_the_weights_state(task, overlays, tmp_path):
+    def settings(*names, **given):
+        parser = ConfigParser()
+        parser.read_config([str(REPOSITORY / "bundles" / task / "configs" / f"{name}.json") for name in names])
+        parser.update({"bundle_root": str(tmp_path), **given})
+        followed = [key for key in STATED if key in parser["settings"] and not (key == "patch_size" and of_cubes)]
+        return {key: parser.get_parsed_content(f"settings::{key}") for key in followed}
+
+    of_cubes = task == PRETRAINING  # whose size is the store's
+    plain = settings("train")
+    assert settings("train", *overlays) == plain  # there are no weights yet
+    state = {"w": torch.zeros(1)}
+    normalization = {"normalization": "batch statistics, in evaluation too"}
+    write_weights(tmp_path / "models" / "model.pt", state, complete({**STATED, **normalization}, state))
+    assert settings("train", *overlays) == {key: STATED[key] for key in plain}
+    assert settings("train", *overlays, features=[1, 2])["features"] == [1, 2]
+    assert {"features", "batch_statistics"} <= set(plain)
 
 
 def test_statistics_are_estimated_on_the_target(prepare, pretrained, tmp_path):

@@ -87,7 +87,7 @@ PRETRAINING_TRAIN = {
     "alpha": [-1, "one", None, float("inf")],
     "beta": [-10, "ten", True],
     "unchanged_weight": [2, -0.1, "half"],
-    "level_weight": [1.5, -0.1, "none"],
+    "mean_weight": [1.5, -0.1, "none"],
     "reversal": [-1, "on"],
     "reversal_ramp": [1.5, -0.1, "on"],
     "accumulation_steps": [0, 1.5, -1],

@@ -56,7 +56,7 @@ def make_client(bundle: Path, folder: Path, name: str, settings: dict[str, Any])
         local_epochs=1,
         send_weight_diff=False,
         train_kwargs=dict(settings),
-        eval_kwargs={**settings, "split": "validation"},
+        eval_kwargs={**settings, "split": "validation", "trained::weights": None},
     )
     client.initialize(extra={ExtraItems.CLIENT_NAME: name, ExtraItems.APP_ROOT: str(folder)})
     return client

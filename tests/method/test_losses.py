@@ -55,9 +55,9 @@ def test_voxels_that_are_unchanged_may_weigh_less(generator):
     assert UniversalObjective(unchanged_weight=0)({"restoration": logits}, nothing)["loss"] == 0
 
 
-@pytest.mark.parametrize("level_weight", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("mean_weight", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize("unchanged_weight", [0.25, 1.0])
-def test_the_level_of_a_cube_may_weigh_less(generator, level_weight, unchanged_weight):
+def test_the_level_of_a_cube_may_weigh_less(generator, mean_weight, unchanged_weight):
     logits, target = torch.randn(3, 1, 3, 4, 5, generator=generator), torch.rand(3, 1, 3, 4, 5, generator=generator)
     changed = torch.rand(target.shape, generator=generator) < 0.3
     total = weights = 0.0
@@ -67,9 +67,9 @@ def test_the_level_of_a_cube_may_weigh_less(generator, level_weight, unchanged_w
         ]
         weight = [1.0 if is_changed else unchanged_weight for is_changed in changed[cube].flatten().tolist()]
         level = sum(w * e for w, e in zip(weight, error, strict=True)) / sum(weight)
-        parts = [w * ((e - level) ** 2 + level_weight * level**2) for w, e in zip(weight, error, strict=True)]
+        parts = [w * ((e - level) ** 2 + mean_weight * level**2) for w, e in zip(weight, error, strict=True)]
         total, weights = total + sum(parts), weights + sum(weight)
-    losses = UniversalObjective(unchanged_weight=unchanged_weight, level_weight=level_weight)(
+    losses = UniversalObjective(unchanged_weight=unchanged_weight, mean_weight=mean_weight)(
         {"restoration": logits}, {"restoration": target, "changed": changed}
     )
     assert math.isclose(losses["restoration"].item(), total / weights, rel_tol=1e-4)
@@ -78,7 +78,7 @@ def test_the_level_of_a_cube_may_weigh_less(generator, level_weight, unchanged_w
 def test_a_wrong_level_alone_costs_nothing_where_it_has_no_weight(generator):
     target = torch.rand(2, 1, 4, 4, 4, generator=generator) / 2 + 0.2
     brighter = torch.logit(target + torch.tensor([0.1, 0.2]).view(2, 1, 1, 1, 1))
-    assert restoration_loss(brighter, target, level_weight=0).item() < 1e-8
+    assert restoration_loss(brighter, target, mean_weight=0).item() < 1e-8
     torch.testing.assert_close(restoration_loss(brighter, target).item(), (0.01 + 0.04) / 2, rtol=1e-4, atol=0)
 
 

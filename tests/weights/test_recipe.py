@@ -11,7 +11,7 @@ from universal_model_components.weights.loading import check_weights
 from universal_model_components.weights.provenance import complete, write_weights
 from universal_model_components.weights.recipe import image_recipe, trained_with
 
-OWN = {"spacing": [1.0, 1.0, 1.0], "intensity_range": [0, 4000], "patch_size": [64, 64, 32]}
+OWN = {"features": [64, 128], "spacing": [1.0, 1.0, 1.0], "intensity_range": [0, 4000], "patch_size": [64, 64, 32]}
 STATED = {"spacing": [2.0, 2.0, 2.0], "intensity_range": {"ct": [-1000, 1000], "mri": [0, 3000]}}
 
 
@@ -34,11 +34,12 @@ def test_the_own_settings_are_used_and_no_file_is_read(follow):
 
 @pytest.mark.parametrize("name", ["model.pt", "model.safetensors"])
 def test_what_the_provenance_states_is_followed_and_logged_in_one_line(name, write, caplog):
-    file = write({**STATED, "foreground_crop": True}, name)
+    file = write({**STATED, "features": [4, 8], "foreground_crop": True}, name)
     with caplog.at_level(logging.INFO):
         recipe = image_recipe("true", str(file), "mri", **OWN)
-    assert recipe == {**OWN, "spacing": [2.0, 2.0, 2.0], "intensity_range": [0, 3000]}
-    changes = "spacing [2.0, 2.0, 2.0] instead of [1.0, 1.0, 1.0]; intensity_range [0, 3000] instead of [0, 4000]"
+    assert recipe == {**OWN, "features": [4, 8], "spacing": [2.0, 2.0, 2.0], "intensity_range": [0, 3000]}
+    changes = "features [4, 8] instead of [64, 128]; spacing [2.0, 2.0, 2.0] instead of [1.0, 1.0, 1.0]; "
+    changes += "intensity_range [0, 3000] instead of [0, 4000]"
     assert caplog.messages == [f"follow_pretraining: as in {file}: {changes}"]
 
 
@@ -58,7 +59,7 @@ def test_a_fine_tuned_model_states_plain_values(write, caplog):
 
 def test_weights_that_cannot_be_followed_are_named(write, tmp_path):
     torch.save(UNet(1, 1, [4, 8]).state_dict(), tmp_path / "bare.pt")
-    for file in (tmp_path / "bare.pt", write({"seed": 1})):
+    for file in (tmp_path / "bare.pt", write({"features": [4, 8], "seed": 1})):
         with pytest.raises(ValueError, match=rf"^follow_pretraining: {file} has no provenance that states") as caught:
             image_recipe(True, file, "mri", **OWN)
         assert "\n" not in str(caught.value)
@@ -68,13 +69,14 @@ def test_weights_that_cannot_be_followed_are_named(write, tmp_path):
         image_recipe("maybe", None, "mri", **OWN)
 
 
-def test_settings_of_inference_are_those_of_the_weights(tmp_path):
+def test_settings_are_those_of_the_weights(tmp_path):
     defaults = {"features": [64, 128], "patch_size": [64, 64, 32]}
     assert trained_with(None, **defaults) == defaults
     assert trained_with(tmp_path / "model.pt", **defaults) == defaults
     state = {"w": torch.zeros(1)}
     write_weights(tmp_path / "model.pt", state, complete({"features": [16, 32], "seed": 3}, state))
-    assert trained_with(tmp_path / "model.pt", **defaults) == {"features": [16, 32], "patch_size": [64, 64, 32]}
+    for weights in (tmp_path / "model.pt", tmp_path):  # a folder, as for loading
+        assert trained_with(weights, **defaults) == {"features": [16, 32], "patch_size": [64, 64, 32]}
 
 
 @pytest.mark.parametrize("own", [True, False])

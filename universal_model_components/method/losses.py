@@ -15,7 +15,7 @@ from torch.nn import functional
 
 
 def restoration_loss(
-    logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None, level_weight: float = 1.0
+    logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None, mean_weight: float = 1.0
 ) -> torch.Tensor:
     """Mean squared error between the restored cube, sigmoid(logits), and the original (L_rec, Eq. 1), over all voxels.
 
@@ -25,21 +25,20 @@ def restoration_loss(
         logits: of the restored cubes.
         target: the original cubes.
         weight: of each voxel in the mean; the same for all when None, as in the paper.
-        level_weight: weight of each cube's squared mean error, its level, which is a part of the mean squared error; 1
-            in the paper. 0 is a mean-matched error: a restored cube that is too bright by a constant costs nothing.
+        mean_weight: weight of each cube's squared mean error, which is a part of its mean squared error; 1 in the
+            paper. 0 is a mean-matched error: a restored cube that is too bright by a constant costs nothing.
 
     Shape:
         (B, C, H, W, D), (B, C, H, W, D), weight likewise → scalar.
     """
     restored = torch.sigmoid(logits.float())
-    if weight is None and level_weight == 1:
+    if weight is None and mean_weight == 1:
         return functional.mse_loss(restored, target.float())
     error = (restored - target.float()).flatten(1)  # (B, voxels)
     weights = torch.ones_like(error) if weight is None else weight.flatten(1)
-    total = weights.sum(1).clamp_min(1e-6)  # (B,)
-    level = (error * weights).sum(1) / total  # (B,) each cube's mean error
-    squared = (error.square() * weights).sum() - (1 - level_weight) * (level.square() * total).sum()
-    return squared / total.sum()
+    mean = (error * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True).clamp_min(1e-6)  # (B, 1)
+    error = error - (1 - mean_weight**0.5) * mean
+    return (error.square() * weights).sum() / weights.sum().clamp_min(1e-6)
 
 
 class UniversalObjective(nn.Module):
@@ -50,7 +49,7 @@ class UniversalObjective(nn.Module):
         beta: weight of the restoration error.
         unchanged_weight: weight, in the restoration error, of voxels that the corruption left as they were; 1 in the
             paper, 0 is a loss over corrupted voxels only.
-        level_weight: weight of each cube's squared mean error in the restoration error; 1 in the paper.
+        mean_weight: weight of each cube's squared mean error in the restoration error; 1 in the paper.
 
     Shape:
         two dicts of tensors: logits {"restoration" (B, C, H, W, D), "modality" (B, M), "scale" (B, K)} and targets
@@ -59,11 +58,11 @@ class UniversalObjective(nn.Module):
     """
 
     def __init__(
-        self, alpha: float = 1.0, beta: float = 10.0, unchanged_weight: float = 1.0, level_weight: float = 1.0
+        self, alpha: float = 1.0, beta: float = 10.0, unchanged_weight: float = 1.0, mean_weight: float = 1.0
     ) -> None:
         super().__init__()
         self.unchanged_weight = float(unchanged_weight)
-        self.level_weight = float(level_weight)
+        self.mean_weight = float(mean_weight)
         self.weights = {"restoration": float(beta), "modality": 1.0, "scale": float(alpha)}
 
     def forward(
@@ -74,7 +73,7 @@ class UniversalObjective(nn.Module):
         if self.unchanged_weight != 1:
             weight = torch.where(targets["changed"], 1.0, self.unchanged_weight)
         restored, original = logits["restoration"], targets["restoration"]
-        losses = {"restoration": restoration_loss(restored, original, weight, self.level_weight)}
+        losses = {"restoration": restoration_loss(restored, original, weight, self.mean_weight)}
         for name in ("modality", "scale"):
             if name in logits:
                 losses[name] = functional.cross_entropy(logits[name].float(), targets[name])

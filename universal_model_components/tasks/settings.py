@@ -110,7 +110,7 @@ CHECKS: dict[str, Check] = {
     **{key: choice(*choices) for key, choices in CHOICES.items() if key != "schedule"},
     **{key: whole(least) for key, least in WHOLE.items()},
     **dict.fromkeys(
-        ("foreground_share", "unchanged_weight", "level_weight", "reversal_ramp", "cache_rate", "threshold"), share()
+        ("foreground_share", "unchanged_weight", "mean_weight", "reversal_ramp", "cache_rate", "threshold"), share()
     ),
     **dict.fromkeys(("air_threshold", "validation_fraction", "overlap"), share(one=False)),
     "air_share": optional(share()),

@@ -31,7 +31,7 @@ OF_PRETRAINING = (
     "alpha",
     "beta",
     "unchanged_weight",
-    "level_weight",
+    "mean_weight",
     "reversal",
     "reversal_ramp",
     "amp",

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..utils.settings import to_bool, to_optional
+from .hub import find_weights
 from .loading import trusted_weights
 from .provenance import BATCH_STATISTICS, read_provenance
 
@@ -19,8 +21,9 @@ def trained_with(weights: str | Path | None, modality: str | None = None, **defa
     """Return settings as the provenance beside some weights states them, the others as given.
 
     Args:
-        weights: file of the weights; it need not exist, and is not read itself. The provenance beside an export of
-            the weights is that of the weights: model.onnx has model.provenance.json too.
+        weights: file, folder or repository of the weights (`hub.find_weights`); it need not exist, and is not read
+            itself. The provenance beside an export of the weights is that of the weights: model.onnx has
+            model.provenance.json too.
         modality: of this run's scans, where a run has one: where the provenance states a setting by modality, that of
             this modality is taken. None takes it as it is stated.
         defaults: by key: what holds where there is no provenance, or it does not state the key. `batch_statistics` is
@@ -29,8 +32,11 @@ def trained_with(weights: str | Path | None, modality: str | None = None, **defa
     Raises:
         ValueError: when the provenance is not JSON.
     """
-    # anything else is no file: `check_settings`, which comes after this, names the key
-    provenance = (read_provenance(weights, {}) or {}) if isinstance(weights, (str, Path)) else {}
+    provenance: dict[str, Any] = {}
+    if isinstance(weights, (str, Path)):  # anything else is no file: `check_settings`, which comes next, names the key
+        with contextlib.suppress(FileNotFoundError):  # loading says so; an export may be all that there is
+            weights = find_weights(weights)
+        provenance = read_provenance(weights, {}) or {}
     if "normalization" in provenance:
         provenance["batch_statistics"] = provenance["normalization"] == BATCH_STATISTICS
     return {key: _of_modality(provenance.get(key, value), modality, value) for key, value in defaults.items()}
@@ -47,14 +53,14 @@ def image_recipe(
     modality: str | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Return the settings for image preparation; those taken from the weights' provenance are logged.
+    """Return the network's width and how images are prepared; what is taken from the provenance is logged.
 
     Args:
         follow_pretraining: replace each of them by what the provenance states.
         pretrained_weights: as for `load_pretrained`; read only when they are followed.
         modality: of this run's scans. Pre-training states intensities by modality; where it lacks this one, the
             run's own setting is kept.
-        settings: of this run, by key: spacing in mm, intensity_range, intensity_scale, patch_size in voxels.
+        settings: of this run, by key: features, spacing in mm, intensity_range, intensity_scale, patch_size in voxels.
 
     Raises:
         FileNotFoundError: when there is no such file.
@@ -66,7 +72,7 @@ def image_recipe(
         raise ValueError("follow_pretraining: there are no pretrained_weights to follow: give a file, or false")
     found, provenance = trusted_weights(pretrained_weights)  # type: ignore[arg-type]
     stated = {key: provenance[key] for key in settings if key in provenance} if provenance else {}
-    if not stated:
+    if not stated.keys() - {"features"}:  # any converted file states its width
         raise ValueError(
             f"follow_pretraining: {found.name} has no provenance that states any of {list(settings)}: give these, and "
             "follow_pretraining false"
