@@ -8,6 +8,7 @@ import json
 import pytest
 from conftest import REPOSITORY
 from miniature import miniature
+from monai.bundle import ConfigParser
 
 from universal_model_components.experiments.grid import provided_grids, read_grid
 
@@ -25,6 +26,22 @@ def test_the_provided_grids_name_bundles_that_exist():
             assert set(task.get("settings", {})) | set(grid["settings"]) <= set(keys), name
     assert read_grid("figure_5")["labels"] == [0.1, 0.3, 0.7, "all"]
     assert read_grid("table_5")["label_noise"] != [0]
+
+
+def test_the_released_weights_are_those_of_their_grid():
+    bundle, parser = REPOSITORY / "bundles" / "universal_model_pretraining", ConfigParser()
+    pretraining = read_grid("released")["pretraining"]
+    parser.read_config([str(bundle / "configs" / name) for name in pretraining["configs"]])
+    parser.update(pretraining["settings"])
+    provenance = json.loads((bundle / "models" / "model.provenance.json").read_text())
+    corruption = parser.get_parsed_content("corruption")
+    assert {name: getattr(corruption, name) for name in provenance["corruption"]} == provenance["corruption"]
+    for key in ("features", "seed", "alpha", "beta", "unchanged_weight", "reversal", "amp"):
+        assert parser.get_parsed_content(key) == provenance[key], key
+    prepare = pretraining["prepare"]
+    assert {key: provenance["recipe"][key] for key in prepare if key in provenance["recipe"]} == {
+        key: value for key, value in prepare.items() if key in provenance["recipe"]
+    }
 
 
 def test_what_a_grid_leaves_out_is_filled_in(tmp_path):

@@ -16,7 +16,10 @@ from .numbers import format_number, read_number
 # name in the files → heading, what it does to a cube
 KINDS = {
     "overall": ("All together", "The full mix that training uses."),
-    "nonlinear": ("Non-linear intensity", "A random monotone curve maps the gray values; half of the curves decrease."),
+    "nonlinear": (
+        "Non-linear intensity",
+        "A random monotone curve maps the gray values; it decreases as often as in training.",
+    ),
     "shuffle": ("Local shuffling", "The voxels of thousands of small blocks are permuted within their block."),
     "inner": ("Inner painting", "A few boxes inside the cube are replaced by noise."),
     "outer": ("Outer painting", "Everything but a few windows is replaced by noise."),
