@@ -4,9 +4,11 @@ from __future__ import annotations
 import logging
 
 import pytest
+from conftest import REPOSITORY
+from monai.bundle import ConfigParser
 from torch import nn
 
-from universal_model_components.evaluation.trained_corruption import trained_corruption
+from universal_model_components.evaluation.trained_corruption import decreasing_share, trained_corruption
 from universal_model_components.method.genesis import GenesisCorruption
 from universal_model_components.weights.provenance import complete, write_weights
 
@@ -28,6 +30,18 @@ def test_the_weights_say_what_was_trained(stated, logged, tmp_path, caplog):
     assert vars(found) == {**vars(given), **(stated or {})}
     (line,) = [record.getMessage() for record in caplog.records if "corruption" in record.getMessage()]
     assert logged in line
+
+
+@pytest.mark.parametrize(
+    ("corruption", "share"),
+    [[GenesisCorruption(), 0.5], [GenesisCorruption(decreasing=0.0), 0.0], [nn.Identity(), 0.5]],
+)
+def test_maps_alone_decrease_as_often_as_in_the_mix(corruption, share):
+    parser = ConfigParser()
+    configs = REPOSITORY / "bundles" / "universal_model_pretraining" / "configs"
+    parser.read_config([str(configs / name) for name in ("train.json", "evaluate.json")])
+    parser.update({"kinds::overall": corruption})
+    assert parser.get_parsed_content("kinds::nonlinear").decreasing == decreasing_share(corruption) == share
 
 
 def test_another_kind_of_corruption_is_refused(tmp_path):

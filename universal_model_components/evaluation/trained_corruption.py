@@ -40,3 +40,8 @@ def trained_corruption(weights: str | Path, corruption: Any) -> Any:
     changes = [f"{name} {merged[name]} instead of {own[name]}" for name in own if merged[name] != own[name]]
     logger.info("corruption: 'overall' as in the training of %s: %s", found.name, ", ".join(changes) or "the same")
     return kind(**merged)
+
+
+def decreasing_share(corruption: Any) -> float:
+    """Return which share of a corruption's intensity maps decreases; the paper's half where it has no such setting."""
+    return getattr(corruption, "decreasing", 0.5)
