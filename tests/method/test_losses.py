@@ -57,7 +57,7 @@ def test_voxels_that_are_unchanged_may_weigh_less(generator):
 
 @pytest.mark.parametrize("mean_weight", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize("unchanged_weight", [0.25, 1.0])
-def test_the_level_of_a_cube_may_weigh_less(generator, mean_weight, unchanged_weight):
+def test_the_mean_error_of_a_cube_may_weigh_less(generator, mean_weight, unchanged_weight):
     logits, target = torch.randn(3, 1, 3, 4, 5, generator=generator), torch.rand(3, 1, 3, 4, 5, generator=generator)
     changed = torch.rand(target.shape, generator=generator) < 0.3
     total = weights = 0.0
@@ -75,7 +75,7 @@ def test_the_level_of_a_cube_may_weigh_less(generator, mean_weight, unchanged_we
     assert math.isclose(losses["restoration"].item(), total / weights, rel_tol=1e-4)
 
 
-def test_a_wrong_level_alone_costs_nothing_where_it_has_no_weight(generator):
+def test_a_wrong_brightness_alone_costs_nothing_where_it_has_no_weight(generator):
     target = torch.rand(2, 1, 4, 4, 4, generator=generator) / 2 + 0.2
     brighter = torch.logit(target + torch.tensor([0.1, 0.2]).view(2, 1, 1, 1, 1))
     assert restoration_loss(brighter, target, mean_weight=0).item() < 1e-8

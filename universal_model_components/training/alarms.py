@@ -15,7 +15,8 @@ logger = logging.getLogger(__name__)
 ADVICE = {
     "constant": (
         "the restored cubes are no better than the best constant for each cube, {val_restoration:.4f} against "
-        "{val_constant:.4f}: train longer, lower corruption::decreasing or corruption::nonlinear, or use modern.json"
+        "{val_constant:.4f}: train longer, lower corruption::nonlinear or, above 0, corruption::decreasing, or use "
+        "modern.json"
     ),
     "scale": (
         "the scale classifier predicts one class for every cube: raise learning_rate::scale_classifier or alpha, or "

@@ -10,7 +10,15 @@ from pathlib import Path
 MODEL_FILES = ("model.pt", "model.safetensors")  # as training writes them; the first that is there
 PLACES = ("models", ".")  # of these files in a bundle, and in a folder of models
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")  # owner/name
-FILE_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")  # owner/name.pt is a file that is missing
+FILE_SUFFIXES = (
+    ".pt",
+    ".pth",
+    ".ts",
+    ".onnx",
+    ".ckpt",
+    ".bin",
+    ".safetensors",
+)  # owner/name.pt is a file that is missing
 
 logger = logging.getLogger(__name__)
 

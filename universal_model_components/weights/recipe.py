@@ -21,9 +21,8 @@ def trained_with(weights: str | Path | None, modality: str | None = None, **defa
     """Return settings as the provenance beside some weights states them, the others as given.
 
     Args:
-        weights: file, folder or repository of the weights (`hub.find_weights`); it need not exist, and is not read
-            itself. The provenance beside an export of the weights is that of the weights: model.onnx has
-            model.provenance.json too.
+        weights: as for `hub.find_weights`; it need not exist, and is not read itself. The provenance beside an export
+            of the weights is that of the weights: model.onnx has model.provenance.json too.
         modality: of this run's scans, where a run has one: where the provenance states a setting by modality, that of
             this modality is taken. None takes it as it is stated.
         defaults: by key: what holds where there is no provenance, or it does not state the key. `batch_statistics` is
@@ -74,8 +73,8 @@ def image_recipe(
     stated = {key: provenance[key] for key in settings if key in provenance} if provenance else {}
     if not stated.keys() - {"features"}:  # any converted file states its width
         raise ValueError(
-            f"follow_pretraining: {found.name} has no provenance that states any of {list(settings)}: give these, and "
-            "follow_pretraining false"
+            f"follow_pretraining: {found.name} has no provenance that states any of "
+            f"{[key for key in settings if key != 'features']}: give these, and follow_pretraining false"
         )
     followed, notes = dict(settings), []
     for key, value in stated.items():
