@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import copy
 import functools
-import runpy
 
 import pytest
+from config_layout import USER_KEYS
 from conftest import REPOSITORY
 from monai.bundle import ComponentLocator, ConfigParser
 from task_bundles import BUNDLES, PRETRAINING, TASKS, workflow
@@ -280,7 +280,7 @@ def test_every_key_that_users_set_is_checked(bundle, configs):
     if configs == ["prepare"] and bundle != PRETRAINING:
         pytest.skip("pre-training alone prepares cubes")
     config = content(bundle, tuple(configs))
-    users = set(runpy.run_path(str(REPOSITORY / "scripts/render_bundles.py"))["USER_KEYS"]) - {"rank", "world_size"}
+    users = set(USER_KEYS) - {"rank", "world_size"}
     users -= {"num_workers"} if configs == ["prepare"] else set()  # null there is one for each core
     assert not set(config.get("settings", {})) & set(config["checked"])
     checked = {*config.get("settings", {}), *config["checked"]}

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from config_layout import USER_KEYS, lay_out
 from conftest import REPOSITORY
 
 SCRIPT = REPOSITORY / "scripts" / "render_bundles.py"
@@ -82,10 +83,10 @@ COMPLETE = sorted(
 
 
 @pytest.mark.parametrize("file", COMPLETE, ids=lambda file: f"{file.parents[1].name}-{file.stem}")
-def test_what_users_set_stands_first_in_the_same_order(renderer, file):
+def test_what_users_set_stands_first_in_the_same_order(file):
     config = json.loads(file.read_text())
     keys = [key for key in config if key != "imports"]
-    of_users = [key for key in renderer.USER_KEYS if key in config]
+    of_users = [key for key in USER_KEYS if key in config]
     assert keys[: len(of_users)] == of_users
     built = {key: value for key, value in config.items() if key not in of_users}
     assert [key for key, value in built.items() if not _is_built(value)] == []
@@ -114,6 +115,6 @@ def _is_built(value):
         [["a" * 60, "b" * 60], f'[\n    "{"a" * 60}",\n    "{"b" * 60}"\n]'],
     ],
 )
-def test_plain_values_are_laid_out_on_one_line(renderer, value, text):
-    assert renderer.lay_out(value) == text
+def test_plain_values_are_laid_out_on_one_line(value, text):
+    assert lay_out(value) == text
     assert json.loads(text) == value
