@@ -18,7 +18,7 @@ KINDS = {
     "overall": ("All together", "The full mix that training uses."),
     "nonlinear": (
         "Non-linear intensity",
-        "A random monotone curve maps the gray values; it decreases as often as in training.",
+        "A random monotone curve maps the gray values; as many curves decrease as in training.",
     ),
     "shuffle": ("Local shuffling", "The voxels of thousands of small blocks are permuted within their block."),
     "inner": ("Inner painting", "A few boxes inside the cube are replaced by noise."),
