@@ -202,6 +202,16 @@ def test_weights_of_another_width_are_named(tmp_path, identity_bundle):
     assert not list((tmp_path / "restored").rglob("*.nii.gz"))
 
 
+@pytest.mark.parametrize("name", ["models/model.pt", "models", "."])
+def test_weights_are_given_as_a_file_or_as_a_folder(name, tmp_path, identity_bundle):
+    write_scan(tmp_path / "scans/ct/a.nii.gz", smooth_scan(np.eye(4), (16, 16, 8)), np.eye(4))
+    network, trained = (UniversalModel(features=FEATURES, outputs="restoration") for _ in range(2))
+    (tmp_path / "models").mkdir()
+    torch.save(trained.state_dict(), tmp_path / "models/model.pt")
+    identity_bundle(tmp_path / "scans", network_def=network, pretrained_weights=str(tmp_path / name))
+    assert torch.equal(network.encoder.levels[0].conv1.weight, trained.encoder.levels[0].conv1.weight)
+
+
 def test_another_recipe_than_in_training_warns(tmp_path, identity_bundle, caplog):
     write_scan(tmp_path / "scans/ct/a.nii.gz", smooth_scan(np.eye(4), (16, 16, 8)), np.eye(4))
     network = UniversalModel(features=FEATURES, outputs="restoration")

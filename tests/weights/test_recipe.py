@@ -72,7 +72,8 @@ def test_weights_that_cannot_be_followed_are_named(write, tmp_path):
 def test_settings_are_those_of_the_weights(tmp_path):
     defaults = {"features": [64, 128], "patch_size": [64, 64, 32]}
     assert trained_with(None, **defaults) == defaults
-    assert trained_with(tmp_path / "model.pt", **defaults) == defaults
+    for nowhere in (tmp_path / "model.pt", "", "a" * 300):
+        assert trained_with(nowhere, **defaults) == defaults
     state = {"w": torch.zeros(1)}
     write_weights(tmp_path / "model.pt", state, complete({"features": [16, 32], "seed": 3}, state))
     for weights in (tmp_path / "model.pt", tmp_path):  # a folder, as for loading

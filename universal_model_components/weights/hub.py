@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def find_weights(source: str | Path, key: str = "pretrained_weights") -> Path:
         FileNotFoundError: when there is no such file, or the folder or repository has none, or the hub does not answer.
     """
     path = Path(source)
-    if path.is_dir():
+    if os.path.isdir(source):  # pathlib raises where a name is too long, and takes "" for the current directory
         found = _in_folder(path)
         if found is None:
             raise FileNotFoundError(
@@ -43,10 +44,11 @@ def find_weights(source: str | Path, key: str = "pretrained_weights") -> Path:
             )
         return found
     repository = REPOSITORY.fullmatch(str(source)) and path.suffix not in FILE_SUFFIXES
-    if repository and isinstance(source, str) and not path.exists():
+    if repository and isinstance(source, str) and not os.path.exists(source):
         return _download(source, key)
-    if not path.is_file():
-        raise FileNotFoundError(f"{key}: no file {path}: train or download first, or give another path")
+    if not os.path.isfile(source):
+        name = str(source) or "''"
+        raise FileNotFoundError(f"{key}: no file {name}: train or download first, or give another path")
     return path
 
 

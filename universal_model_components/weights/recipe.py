@@ -33,9 +33,8 @@ def trained_with(weights: str | Path | None, modality: str | None = None, **defa
     """
     provenance: dict[str, Any] = {}
     if isinstance(weights, (str, Path)):  # anything else is no file: `check_settings`, which comes next, names the key
-        with contextlib.suppress(FileNotFoundError):  # loading says so; an export may be all that there is
-            weights = find_weights(weights)
-        provenance = read_provenance(weights, {}) or {}
+        with contextlib.suppress(FileNotFoundError):  # loading says so
+            provenance = read_provenance(find_weights(weights), {}) or {}
     if "normalization" in provenance:
         provenance["batch_statistics"] = provenance["normalization"] == BATCH_STATISTICS
     return {key: _of_modality(provenance.get(key, value), modality, value) for key, value in defaults.items()}
