@@ -69,20 +69,18 @@ def find_ancestor(weights: str | None, identity: str | None) -> dict[str, Any] |
     return describe_ancestor(found.name, sha256, stated)
 
 
-def check_license(ancestor: Mapping[str, Any] | None, license_name: str) -> None:
+def check_license(ancestor: Mapping[str, Any], license_name: str) -> None:
     """Check that weights that started from others can be under the license that their own scans ask for.
 
     Raises:
         ValueError: when the others have another one.
     """
-    if ancestor is not None and ancestor["license"] != license_name:
+    if ancestor["license"] != license_name:
         found = f"{ancestor['license']!r}, the scans ask for {license_name!r}"
         raise ValueError(f"pretrained_weights: their license is {found}: start from weights under that one")
 
 
-def check_unseen(
-    ancestor: Mapping[str, Any] | None, scans: Iterable[str], sources: Sequence[Mapping[str, Any]]
-) -> None:
+def check_unseen(ancestor: Mapping[str, Any], scans: Iterable[str], sources: Sequence[Mapping[str, Any]]) -> None:
     """Check that the weights that a training started from were not trained on scans of a person in the test cases.
 
     Within a source, files of one name are scans of one person, such as a CT and an MRI. A test case that no source has
@@ -91,7 +89,7 @@ def check_unseen(
     Raises:
         ValueError: when they were.
     """
-    trained = [(source["source"], scan) for source in (ancestor or {}).get("scans", []) for scan in source["scans"]]
+    trained = [(source["source"], scan) for source in ancestor.get("scans", []) for scan in source["scans"]]
     files = {scan: scan for _, scan in trained}
     people = {(source, PurePosixPath(scan).name): scan for source, scan in trained}
     found = []

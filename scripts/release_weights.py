@@ -24,6 +24,7 @@ from typing import Any
 import fire
 import model_card
 import render_bundles
+from card_measures import read_measures
 from monai.bundle import ConfigParser
 from release_checks import check_license, check_unseen, find_ancestor, match_sources, named_from
 from weights_terms import of_pretraining, with_section
@@ -118,16 +119,14 @@ def release_demonstration(
     root = Path(data).resolve() if data is not None else Path(dataset_dir).resolve().parent
     images, identity = trained_cases(Path(work), target, datalist, str(Path(dataset_dir).resolve()))
     terms = json.loads(Path(sources).read_text(encoding="utf-8"))
-    found = match_sources([named_from(root, image) for image in images], terms["sources"])
-    ancestor = find_ancestor(provenance.get("pretrained_weights"), identity.get("pretrained_weights"))
-    check_license(ancestor, terms["license"])
-    check_unseen(ancestor, [named_from(root, image) for image in held_out(datalist, dataset_dir)], terms["sources"])
-    if evaluation is not None:
-        list(model_card.read_measures(Path(evaluation)))  # fails before anything is written
-    provenance |= {"demonstration": says.strip().rstrip("."), "scans": found}
-    provenance["license"] = terms["license"]
-    if ancestor is not None:
+    provenance |= {"demonstration": says.strip().rstrip("."), "license": terms["license"]}
+    provenance["scans"] = match_sources([named_from(root, image) for image in images], terms["sources"])
+    if ancestor := find_ancestor(provenance.get("pretrained_weights"), identity.get("pretrained_weights")):
+        check_license(ancestor, terms["license"])
+        check_unseen(ancestor, [named_from(root, image) for image in held_out(datalist, dataset_dir)], terms["sources"])
         provenance |= {"pretrained_weights": ancestor["file"], "continued_from": ancestor}
+    if evaluation is not None:
+        list(read_measures(Path(evaluation)))  # fails before anything is written
     write_weights(target / "models" / "model.pt", state, provenance)
     render_bundles.main([], Path(bundles))
     model_card.write_cards(bundle, evaluation, bundles=bundles)

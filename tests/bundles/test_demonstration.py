@@ -202,7 +202,6 @@ def test_a_refusal_is_one_line(trained_task, tmp_path):
 
 def test_a_test_case_that_was_pretrained_on_is_refused():
     ancestor = {"scans": [SEEN]}
-    release_weights.check_unseen(None, SEEN["scans"], [])
     release_weights.check_unseen(ancestor, ["brains/b.nii.gz"], [])
     with pytest.raises(ValueError, match=r"saw these test cases: brains/a\.nii\.gz: take them out"):
         release_weights.check_unseen(ancestor, SEEN["scans"], [])
@@ -214,7 +213,6 @@ def test_a_test_case_that_was_pretrained_on_is_refused():
 
 
 def test_weights_under_another_license_are_no_start():
-    release_weights.check_license(None, "CC BY-SA 4.0")
     release_weights.check_license({"license": "CC BY-SA 4.0"}, "CC BY-SA 4.0")
     with pytest.raises(ValueError, match=r"their license is 'CC0 1\.0', the scans ask for 'CC BY-SA 4\.0'"):
         release_weights.check_license({"license": "CC0 1.0"}, "CC BY-SA 4.0")

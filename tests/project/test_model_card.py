@@ -9,8 +9,9 @@ import shutil
 
 import model_card
 import pytest
+from card_measures import mean_and_interval, read_measures, take_evaluation
 from huggingface_hub import ModelCard
-from model_card import CARD, header, mean_and_interval, read_measures, render_card, take_evaluation, write_cards
+from model_card import CARD, header, render_card, write_cards
 from scipy import stats
 from task_bundles import BUNDLES, FEATURES, PRETRAINING
 

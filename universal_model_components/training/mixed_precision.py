@@ -17,8 +17,8 @@ class MixedPrecisionInferer(SimpleInferer):
     """`SimpleInferer` that calls the network under bfloat16 autocast where the inputs are on a CPU.
 
     MONAI's `SupervisedTrainer` opens autocast for CUDA alone, so with `amp` a training on a CPU would stay in float32.
-    bfloat16 has float32's range: no loss scaling. About twice as fast on CPUs that compute in it (AVX-512 BF16, AMX),
-    slower on others.
+    bfloat16 has float32's range: no loss scaling. About twice as fast on CPUs with AMX, slower on others, among them
+    those with AVX-512 BF16 alone.
 
     Args:
         amp: use bfloat16 on a CPU; the inputs of other devices are left to MONAI.
