@@ -18,11 +18,11 @@ def with_section(text: str, lines: Sequence[str]) -> str:
 
 
 def of_pretraining(license_name: str, sources: Sequence[Mapping[str, Any]], cubes: int) -> list[str]:
-    """Describe the weights of a pre-training, by the sources of its scans and how many cubes they gave."""
+    """Describe the weights of a pre-training, by the sources of its scans and how many cubes were trained on."""
     count = sum(len(source["scans"]) for source in sources)
     return [
         f"The weights in models/ are under {license_name}, the license of the scans under share-alike terms among the",
-        f"{count} that they were trained on ({cubes:,} cubes). No label was used. Sources:",
+        f"{count} that they were trained on ({cubes:,} cubes) or chosen by. No label was used. Sources:",
         *_listed(sources),
     ]
 

@@ -215,7 +215,7 @@ def test_status_names_the_systems_of_a_shared_pretraining(tmp_path, capsys):
 
 def test_filters(tmp_path):
     _, jobs = planned(tmp_path)
-    chosen = choose(jobs, read_filter("system=scratch|none, seed=1"))
+    chosen = choose(jobs, read_filter("system=scratch, seed=1"))
     assert [(job.facts["system"], job.facts["seed"]) for job in chosen] == [("scratch", 1)]
     assert [job.kind for job in choose(jobs, read_filter("system=universal,seed=0"))] == ["store", "pretraining", "run"]
     assert choose(jobs, read_filter(None)) == jobs
@@ -228,8 +228,11 @@ def test_filters(tmp_path):
     for wrong in ("sytem=a", "seed"):
         with pytest.raises(ValueError, match=r"only: .*KEY=VALUE"):
             read_filter(wrong)
-    with pytest.raises(ValueError, match="only: no run has"):
-        choose(jobs, read_filter("seed=9"))
+    for wrong, named in (("seed=9", r"seed \['9'\]: give \['0', '1'\]"), ("system=scratch|none", r"system \['none'\]")):
+        with pytest.raises(ValueError, match=f"only: no run has {named}"):
+            choose(jobs, read_filter(wrong))
+    with pytest.raises(ValueError, match=r"only: no run has \{.*'seed': \['0'\]"):
+        choose(jobs, read_filter(f"run={chosen[0].name},seed=0"))
 
 
 def test_a_slurm_script_has_a_line_for_each_run(tmp_path):

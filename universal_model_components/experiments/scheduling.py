@@ -16,6 +16,7 @@ from .processes import Processes
 from .runs import BLOCKED, FAILED, Options, Outcome, is_finished, perform
 
 FILTERS = ("run", "kind", "task", "system", "seed", "labels", "label_noise")
+SHOWN = 20  # values in a message
 
 
 def read_filter(only: str | None) -> dict[str, set[str]]:
@@ -42,13 +43,19 @@ def choose(jobs: Sequence[Job], wanted: Mapping[str, Collection[str]]) -> list[J
     Pre-trainings pass only where the filter has "run" or "kind".
 
     Raises:
-        ValueError: when nothing passes.
+        ValueError: when nothing passes, or a value is that of no job.
     """
+    facts = {job.name: {"kind": job.kind, **job.facts} for job in jobs}
+    for key, values in wanted.items():
+        known = {str(of_job[key]) for of_job in facts.values() if key in of_job}
+        if unknown := sorted(set(values) - known):
+            few = sorted(known)[:SHOWN]
+            raise ValueError(f"only: no run has {key} {unknown}: give {few}{' …' * (len(known) > SHOWN)}")
     chosen = {
         job.name
         for job in jobs
         if (job.kind == RUN or wanted.keys() & {"run", "kind"})
-        and all(str({"kind": job.kind, **job.facts}.get(key)) in values for key, values in wanted.items())
+        and all(str(facts[job.name].get(key)) in values for key, values in wanted.items())
     }
     if not chosen:
         raise ValueError(f"only: no run has { ({key: sorted(values) for key, values in wanted.items()}) }")
