@@ -84,6 +84,7 @@ _PUBLIC = {
     "utils.settings": "to_bool",
     "inference.encoder": "encoder",
     "weights.continuation": "continue_pretraining",
+    "weights.hub": "find_weights",
     "weights.loading": "load_pretrained load_weights",
     "weights.provenance": "pretraining_provenance task_provenance",
     "weights.recipe": "image_recipe trained_with",

@@ -190,6 +190,25 @@ def test_what_may_not_be_released_is_refused(released, small, trained_task, task
         shutil.copytree(REPOSITORY / "bundles", tmp_path / "bundles", ignore=shutil.ignore_patterns("model.*"))
 
 
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        ({"license": "CC0 1.0"}, "their license is 'CC0 1.0'"),
+        ({"scans": []}, r"saw these test cases: .*case_4\.nii\.gz"),
+    ],
+)
+def test_weights_before_it_that_may_not_be_used_are_refused(
+    stated, message, released, small, task_data, ancestor, tmp_path
+):
+    small.run(BTS, "train", epochs=1, pretrained_weights=ancestor)
+    file, test = ancestor.with_suffix(".provenance.json"), json.loads((task_data(BTS) / "datalist.json").read_text())
+    seen = {**SEEN, "scans": [f"{task_data(BTS).name}/{test['test'][0]['image']}"]}
+    file.write_text(json.dumps(json.loads(file.read_text()) | ({"scans": [seen]} if "scans" in stated else stated)))
+    with pytest.raises(ValueError, match=message):
+        released(small.root)
+    assert not list((tmp_path / "bundles").glob("*/models/model.*"))
+
+
 def test_a_refusal_is_one_line(trained_task, tmp_path):
     script = REPOSITORY / "scripts" / "release_weights.py"
     given = ["--bundle", BTS, "--says", SAYS, "--datalist", str(tmp_path / "no.json"), "--dataset_dir", str(tmp_path)]

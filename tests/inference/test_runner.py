@@ -212,6 +212,13 @@ def test_weights_are_given_as_a_file_or_as_a_folder(name, tmp_path, identity_bun
     assert torch.equal(network.encoder.levels[0].conv1.weight, trained.encoder.levels[0].conv1.weight)
 
 
+@pytest.mark.parametrize("none", [None, "null", ""])
+def test_without_weights_nothing_is_predicted(none, tmp_path, identity_bundle):
+    write_scan(tmp_path / "scans/ct/a.nii.gz", smooth_scan(np.eye(4), (16, 16, 8)), np.eye(4))
+    with raises_user_error("^pretrained_weights: no file .*: give a model.pt"):
+        identity_bundle(tmp_path / "scans", pretrained_weights=none)
+
+
 def test_another_recipe_than_in_training_warns(tmp_path, identity_bundle, caplog):
     write_scan(tmp_path / "scans/ct/a.nii.gz", smooth_scan(np.eye(4), (16, 16, 8)), np.eye(4))
     network = UniversalModel(features=FEATURES, outputs="restoration")

@@ -78,8 +78,10 @@ def test_a_repository_that_was_downloaded_is_found_without_a_connection(hub, mon
         ("ours/empty", r"the repository ours/empty has none of \('model\.pt', 'model\.safetensors'\): give another"),
         ("ours/typo.pt", r"no file ours/typo\.pt: train or download first"),
         ("not/a/repository", "no file not/a/repository: train or download first"),
-        ("", "no file '': train or download first"),
-        ("a" * 300, "no file a{300}: train or download first"),
+        ("", "no file '': give a model.pt"),
+        ("null", "no file 'null': give a model.pt"),
+        (None, "no file None: give a model.pt"),
+        ("a" * 300, "no file 'a{300}': give a model.pt"),
     ],
 )
 def test_what_is_nowhere_is_named_in_one_line(source, message, hub):

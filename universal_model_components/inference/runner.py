@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from ..imaging.unusable import Unusable, file_problem
 from ..utils.settings import to_bool, to_optional
-from ..weights.loading import load_weights
+from ..weights.loading import check_weights
 
 logger = logging.getLogger(__name__)
 
@@ -103,13 +103,14 @@ def run_inference(
     """Run an evaluator on every scan; the entry point of every inference.json.
 
     Args:
-        evaluator: predicts and writes.
+        evaluator: predicts and writes; its handlers load the weights.
         loader: of the evaluator.
-        network: of the evaluator; the weights are loaded into it.
-        weights: file of a plain state dict, or a folder with one; None when the network includes them, as ONNX does.
+        network: that the weights are loaded into.
+        weights: file of a plain state dict, or where `weights.hub.find_weights` finds one; None when the network
+            includes them, as an ONNX file does.
         strict: exit non-zero when any scan was skipped (after all others are processed).
         done: past participle for the last line, such as "segmented".
-        recipe: how scans are prepared, see `weights.load_weights`.
+        recipe: how scans are prepared, see `weights.check_weights`.
 
     Raises:
         OSError: when the weights are missing, or a file cannot be written.
@@ -117,7 +118,7 @@ def run_inference(
     """
     strict = to_bool(strict, "strict")
     if to_optional(weights) is not None:
-        load_weights(network, str(weights), recipe)
+        check_weights(network, str(weights), recipe)
     evaluator.run()
     reasons = [problem.reason for problem in loader.problems]
     report_skipped(reasons, len(reasons), len(loader.dataset), strict, f"scans {done}")

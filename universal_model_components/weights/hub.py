@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import errno
 import logging
-import os
 import re
 from pathlib import Path
+
+from ..utils.settings import to_optional
 
 MODEL_FILES = ("model.pt", "model.safetensors")  # as training writes them; the first that is there
 PLACES = ("models", ".")  # of these files in a bundle, and in a folder of models
@@ -28,15 +30,17 @@ def find_weights(source: str | Path, key: str = "pretrained_weights") -> Path:
     """Return the file of some weights; those of a repository are downloaded into the hub's cache.
 
     Args:
-        source: a file; a folder with `MODEL_FILES`, or with a folder `models` of them; or, where nothing has that path,
+        source: a file (null, none and "" are none); a folder with `MODEL_FILES`, or with a folder `models` of them; or, where nothing has that path,
             `owner/name` of a repository with either, which needs the extra `hub`.
         key: start of the messages.
 
     Raises:
         FileNotFoundError: when there is no such file, or the folder or repository has none, or the hub does not answer.
     """
+    if to_optional(source) is None or _is_too_long(Path(source)):
+        raise FileNotFoundError(f"{key}: no file {source!r}: give a model.pt")
     path = Path(source)
-    if os.path.isdir(source):  # pathlib raises where a name is too long, and takes "" for the current directory
+    if path.is_dir():
         found = _in_folder(path)
         if found is None:
             raise FileNotFoundError(
@@ -44,12 +48,20 @@ def find_weights(source: str | Path, key: str = "pretrained_weights") -> Path:
             )
         return found
     repository = REPOSITORY.fullmatch(str(source)) and path.suffix not in FILE_SUFFIXES
-    if repository and isinstance(source, str) and not os.path.exists(source):
+    if repository and isinstance(source, str) and not path.exists():
         return _download(source, key)
-    if not os.path.isfile(source):
-        name = str(source) or "''"
-        raise FileNotFoundError(f"{key}: no file {name}: train or download first, or give another path")
+    if not path.is_file():
+        raise FileNotFoundError(f"{key}: no file {path}: train or download first, or give another path")
     return path
+
+
+def _is_too_long(path: Path) -> bool:
+    """Tell whether no file can have this name."""
+    try:
+        path.stat()
+    except OSError as error:
+        return error.errno == errno.ENAMETOOLONG
+    return False
 
 
 def _in_folder(folder: Path) -> Path | None:

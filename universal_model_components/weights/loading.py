@@ -188,7 +188,7 @@ def _read_plain(file: str | Path) -> tuple[dict[str, Tensor], dict[str, Any] | N
     found, provenance = trusted_weights(file)
     if found.kind != "PyTorch" or found.wrapping:
         what = f"a mapping of {found.wrapping}" if found.wrapping else found.kind
-        raise ValueError(f"pretrained_weights: {file} holds {what}, expected a plain state dict: give a model.pt")
+        raise ValueError(f"pretrained_weights: {found.name} holds {what}, expected a plain state dict: give a model.pt")
     return found.state, provenance
 
 
