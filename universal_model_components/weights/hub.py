@@ -30,8 +30,8 @@ def find_weights(source: str | Path, key: str = "pretrained_weights") -> Path:
     """Return the file of some weights; those of a repository are downloaded into the hub's cache.
 
     Args:
-        source: a file (null, none and "" are none); a folder with `MODEL_FILES`, or with a folder `models` of them; or, where nothing has that path,
-            `owner/name` of a repository with either, which needs the extra `hub`.
+        source: a file (null, none and "" are none); a folder with `MODEL_FILES`, or with a folder `models` of them; or,
+            where nothing has that path, `owner/name` of a repository with either, which needs the extra `hub`.
         key: start of the messages.
 
     Raises:
