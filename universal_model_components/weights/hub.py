@@ -13,15 +13,8 @@ from ..utils.settings import to_optional
 MODEL_FILES = ("model.pt", "model.safetensors")  # as training writes them; the first that is there
 PLACES = ("models", ".")  # of these files in a bundle, and in a folder of models
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")  # owner/name
-FILE_SUFFIXES = (
-    ".pt",
-    ".pth",
-    ".ts",
-    ".onnx",
-    ".ckpt",
-    ".bin",
-    ".safetensors",
-)  # owner/name.pt is a file that is missing
+# owner/name.pt is a file that is missing
+FILE_SUFFIXES = (".pt", ".pth", ".ts", ".onnx", ".ckpt", ".bin", ".safetensors")
 
 logger = logging.getLogger(__name__)
 

@@ -70,10 +70,11 @@ def image_recipe(
         raise ValueError("follow_pretraining: there are no pretrained_weights to follow: give a file, or false")
     found, provenance = trusted_weights(pretrained_weights)  # type: ignore[arg-type]
     stated = {key: provenance[key] for key in settings if key in provenance} if provenance else {}
-    if not stated.keys() - {"features"}:  # any converted file states its width
+    images = [key for key in settings if key != "features"]  # any converted file states its width
+    if not any(key in stated for key in images):
         raise ValueError(
-            f"follow_pretraining: {found.name} has no provenance that states any of "
-            f"{[key for key in settings if key != 'features']}: give these, and follow_pretraining false"
+            f"follow_pretraining: {found.name} has no provenance that states any of {images}: give these, and "
+            "follow_pretraining false"
         )
     followed, notes = dict(settings), []
     for key, value in stated.items():
