@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from miniature import miniature, write_miniature
 from scan_files import body, write_scan
@@ -10,27 +12,17 @@ from scan_files import body, write_scan
 from universal_model_components.experiments.cases import (
     count_cases,
     own_datalist,
-    person_of,
     pretraining_datalist,
     split_people,
     task_datalists,
     write_once,
 )
 from universal_model_components.experiments.grid import read_grid
+from universal_model_components.tasks.classification_data import read_classes
 
 
 def people_of(listed, split):
     return {entry["group"] for entry in listed[split]}
-
-
-@pytest.mark.parametrize(("pattern", "person"), [[None, "case_07_t1"], [r"\d+", "07"], [r"(case_\d+)_", "case_07"]])
-def test_a_person_is_what_the_pattern_finds(pattern, person):
-    assert person_of("a/b/case_07_t1.nii.gz", pattern) == person
-
-
-def test_a_pattern_that_finds_nobody_is_an_error():
-    with pytest.raises(ValueError, match=r"group: 'x' finds nothing in case\.nii"):
-        person_of("case.nii", "x")
 
 
 def test_a_split_is_fixed_and_spreads_who_is_in_both_tasks():
@@ -102,5 +94,19 @@ def test_a_datalist_is_written_once(tmp_path):
 
 
 def test_counts_of_cases():
-    cases = list(range(10))
-    assert [count_cases(cases, labels) for labels in ("all", 3, 10, 11, 0.1, 0.25, 0.01)] == [10, 3, 10, 0, 1, 3, 1]
+    asked = ("all", 3, 10, 11, 0.1, 0.25, 0.01)
+    cases = [{"label": int(number < 4)} for number in range(10)]
+    counts = [count_cases(cases, labels) for labels in asked]
+    assert [count for count, _ in counts] == [10, 3, 10, 0, 1, 3, 1]
+    assert [share for count, share in counts if count] == [1, 0.3, 1, 0.1, 0.3, 0.1]
+    of_classes = [count_cases(cases, labels, classified=True) for labels in asked]
+    assert of_classes == [(10, 1), (3, 0.3), (10, 1), (0, 1), (2, 0.1), (3, 0.25), (2, 0.01)]
+
+
+def test_a_share_of_a_classification_counts_what_the_bundle_keeps(tmp_path):
+    entries = [{"image": f"{number}.nii", "label": int(number < 6)} for number in range(13)]
+    (tmp_path / "list.json").write_text(json.dumps({"training": entries}))
+    for labels in (2, 3, 5, 0.1, 0.3, 0.5, "all"):
+        count, share = count_cases(entries, labels, classified=True)
+        kept = read_classes(str(tmp_path / "list.json"), str(tmp_path), "training", share, check_files=False)
+        assert len(kept) == count, labels

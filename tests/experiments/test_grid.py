@@ -13,6 +13,7 @@ from monai.bundle import ConfigParser
 from universal_model_components.experiments.grid import provided_grids, read_grid
 
 HEART = miniature()["tasks"]["heart"]
+ADC = {"bundle": "alzheimers_mri_classification", "metric": "auc", "modality": "mri", "datalist": "adc.json"}
 
 
 def test_the_provided_grids_name_bundles_that_exist():
@@ -98,6 +99,13 @@ def test_a_grid_that_cannot_extend_another_is_named(grid, message, tmp_path):
         [{"seeds": [True]}, "seeds: True"],
         [{"labels": [0]}, "labels: 0 is not a number of cases"],
         [{"labels": [1.0]}, "labels: 1.0"],
+        [{"label_noise": ["3"]}, "label_noise: '3' is not a radius"],
+        [{"label_noise": [0.5]}, "label_noise: 0.5 is not a radius"],
+        [{"label_noise": [0, 3], "tasks": {"adc": ADC}}, "label_noise: adc is a classification"],
+        [{"systems": ["scratch"]}, r"systems: \['scratch'\] is not a mapping"],
+        [{"settings": [1]}, r"settings: \[1\] is not a mapping"],
+        [{"paper": "table_9"}, "paper: no table 'table_9'"],
+        [{"tasks": {"heart": {**HEART, "exclude": "case_3"}}}, "tasks: heart: exclude: 'case_3' is not a list"],
         [{"baseline": "none"}, "baseline: 'none' is none of the systems"],
         [{"pretraining": None}, "has a pre-training, but the grid has no 'pretraining'"],
         [{"steps_per_epoch": 0}, "steps_per_epoch: 0"],

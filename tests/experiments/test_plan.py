@@ -182,6 +182,47 @@ def test_own_scans_of_a_datalist_need_no_others(tmp_path):
     assert found == {"training": [("LUNA/training.nii", "ct")], "test": [("LUNA/validation.nii", "ct")]}
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        [
+            {"settings": {**miniature()["settings"], "learning_rte": 0.01}},
+            r"heart-scratch-.*: train: unknown settings: learning_rte \(did you mean learning_rate\?\)",
+        ],
+        [{"systems": {"scratch": {"settings": {"transfr": "encoder"}}}}, r"unknown settings: transfr \(.*transfer\?"],
+        [
+            {"pretraining": {**PRETRAINING, "settings": {"corruption::decresing": 0}}},
+            "universal-.*: train: unknown settings: corruption::decresing",
+        ],
+        [
+            {"pretraining": {**PRETRAINING, "prepare": {"patchsize": 3}}},
+            r"cubes-.*: prepare: unknown settings: patchsize",
+        ],
+    ],
+)
+def test_a_setting_that_a_bundle_does_not_have_is_named(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=f"^experiment: .*{message}"):
+        planned(tmp_path, **changes)
+
+
+def test_runs_that_normalize_alike_share_their_scans(tmp_path):
+    listed = {split: [{"image": f"{split}.nii", "label": 0}] for split in ("training", "validation")}
+    (tmp_path / "list.json").write_text(json.dumps(listed))
+    task = {"bundle": "alzheimers_mri_classification", "metric": "auc", "modality": "mri", "datalist": "list.json"}
+    systems = {
+        "scratch": {},
+        "rate": {"settings": {"learning_rate": 0.1}},
+        "coarse": {"settings": {"spacing": [3, 3, 3]}},
+        "mine": {"settings": {"cache_dir": "/mine"}},
+    }
+    settings = {"device": "cpu"}
+    _, jobs = planned(tmp_path, tasks={"adc": task}, systems=systems, settings=settings, labels=["all"], seeds=[0])
+    folders = {job.facts["system"]: job.steps[0].settings["cache_dir"] for job in jobs}
+    assert folders["scratch"] == folders["rate"] != folders["coarse"]
+    assert folders["scratch"].startswith(str(tmp_path / "out" / "caches" / "adc-"))
+    assert folders["mine"] == "/mine"
+
+
 def test_what_is_left(tmp_path):
     _, jobs = planned(tmp_path)
     store, before = (next(job for job in jobs if job.kind == kind) for kind in ("store", "pretraining"))
@@ -228,6 +269,10 @@ def test_filters(tmp_path):
     for wrong in ("sytem=a", "seed"):
         with pytest.raises(ValueError, match=r"only: .*KEY=VALUE"):
             read_filter(wrong)
+    with pytest.raises(ValueError, match=r"only: seed is given twice: write seed=VALUE\|VALUE"):
+        read_filter("seed=0,seed=1")
+    with pytest.raises(ValueError, match="plan: stores alone are no array"):
+        slurm_script([job for job in jobs if job.kind == "store"], "mini", [], 4)
     for wrong, named in (("seed=9", r"seed \['9'\]: give \['0', '1'\]"), ("system=scratch|none", r"system \['none'\]")):
         with pytest.raises(ValueError, match=f"only: no run has {named}"):
             choose(jobs, read_filter(wrong))

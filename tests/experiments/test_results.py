@@ -70,14 +70,16 @@ def test_labels_in_words():
     assert labels_in_words({"labels": 16, "label_fraction": 1.0}, grid) == "all"
     assert labels_in_words({"labels": 2, "label_fraction": 0.125}, grid) == "10 %"
     assert labels_in_words({"labels": 5, "label_fraction": None}, grid) == "5 cases"
+    for asked, words in ((3, "4 cases"), (0.1, "10 %")):  # of two classes, 3 cases are 4
+        assert labels_in_words({"labels": 4, "label_fraction": 0.03, "asked": asked}, grid) == words
 
 
 def test_cells_hold_what_all_systems_have():
     cell = make_cell(scratch=[[0.1, 0.2, None], [0.3, 0.4, 0.5]], universal=[[0.5, 0.6]])
-    values, labels, seeds = cell.values(["scratch", "universal"])
+    values, cases = cell.values(["scratch", "universal"])
     assert values.shape == (2, 1, 2)
-    assert labels is None
-    assert seeds == [0]
+    assert cases.labels is None
+    assert cases.people.tolist() == [0, 1]
     np.testing.assert_allclose(cell.scores("scratch"), [0.15, 0.4])
     assert cell.scores("unknown").size == 0
     assert (cell.split, cell.metric, cell.setting) == ("test", "iou", "all")
@@ -114,11 +116,76 @@ def test_comparisons_and_ranks():
     assert replace(one, low=np.nan).verdict == "too few runs"
     assert replace(one, low=1.0, high=2.0, seeds=1).verdict == "too few runs"
     pooled = compare_over_tasks(results, found)
-    assert [(c.system, c.seeds) for c in pooled] == [("better", 10), ("same", 10)]
+    assert [(c.system, c.seeds, c.cases, c.tasks) for c in pooled] == [
+        ("better", 10, 12, (2, 2)),
+        ("same", 10, 12, (2, 2)),
+    ]
+    assert pooled[0].verdict == "helps"
     assert settings(cells) == [("all", 0.0)]
     systems, ranks, count = rank(results, cells, repeats=100)
     assert ranks is not None
     assert (systems, count, ranks.mean.tolist()) == (["scratch", "better", "same"], 2, [2.5, 1.0, 2.5])
+
+
+def test_one_seed_of_each_task_is_no_sample_of_trainings():
+    scratch = [[0.5, 0.51, 0.52, 0.5]]
+    cells = [make_cell(task, scratch=scratch, better=(np.array(scratch) + 0.1).tolist()) for task in ("one", "two")]
+    results = make_results(cells)
+    results.grid["tasks"]["three"] = {}  # has too few cases for this number of labels
+    found = compare_all(results, repeats=50)
+    [pooled] = compare_over_tasks(results, found)
+    assert (pooled.seeds, pooled.fewest, pooled.tasks, pooled.verdict) == (2, 1, (2, 3), "too few runs")
+    text = sections.overview(results, [pooled], found).to_markdown()
+    assert "0 of 2 comparisons help, 0 hurt, 0 show no help, too few runs for 2." in text
+    assert "0 of 1 comparisons help, 0 hurt, 0 show no help, too few runs for 1." in text
+    assert "| 2 of 3 |" in sections.differences(results, [pooled], found).to_markdown()
+
+
+def test_cases_that_could_not_be_read_and_cases_of_one_person():
+    """What is not scored is no negative; AUC's cases of one person are drawn together."""
+    case = {f"c{n}": {"probability": 0.1 * n, "label": int(n > 5), "group": f"p{n // 2}"} for n in range(12)}
+    case["lost"] = {"probability": None, "label": None}
+    cell = Cell("nodules", "all", 0.0, 8, {"scratch": {0: {"metric": "auc", "cases": {"test": case}}}})
+    values, cases = cell.values(["scratch"])
+    assert values.shape == (1, 1, 12)
+    assert (len(cases.people), cases.persons) == (12, 6)
+    assert cell.scores("scratch").tolist() == [1.0]
+
+
+def test_a_table_names_the_cases_of_each_of_its_rows():
+    runs = [[0.1, 0.2], [0.3, 0.4]]
+    tested = make_cell(scratch=runs, better=runs)
+    validated = replace(make_cell(scratch=runs, better=runs), labels="3 cases")
+    for system in validated.records.values():
+        for found in system.values():
+            found["cases"] = {"validation": found["cases"]["test"]}
+    text = sections.differences(
+        make_results([tested, validated]), [], compare_all(make_results([tested, validated]), 10)
+    )
+    text = text.to_markdown()
+    assert "atrium, test and validation cases" in text
+    for labels, split in (("all", "test"), ("3 cases", "validation")):
+        assert (
+            f"| better | {labels} | does not help here | +0.00 | +0.00 to +0.00 | 1 (1) | 1 (1) | 2 | 2 | 2 | {split} |"
+            in text
+        )
+
+
+@pytest.mark.parametrize(
+    ("cells", "section", "there"),
+    [
+        [[("5 cases", 0, 5), ("5 cases", 1, 5), ("5 cases", 3, 5)], "noise", True],
+        [[("5 cases", 0, 5), ("all", 1, 8)], "noise", False],
+        [[("5 cases", 1, 5), ("all", 1, 8), ("all", 3, 8)], "labels", True],
+        [[("5 cases", 1, 5), ("all", 0, 8)], "labels", False],
+    ],
+)
+def test_curves_over_labels_and_noise_take_what_differs_in_nothing_else(cells, section, there):
+    made = [replace(make_cell(scratch=[[0.1], [0.2]]), labels=words, noise=noise, count=n) for words, noise, n in cells]
+    for run in (run for cell in made for run in cell.finished):
+        run["run"] = "x"
+    text = getattr(trends, section)(make_results(made)).to_markdown()
+    assert ("No curve" in text) != there
 
 
 def test_the_caption_of_gains_says_what_they_are():

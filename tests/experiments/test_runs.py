@@ -15,6 +15,8 @@ import pytest
 from conftest import REPOSITORY
 from miniature import miniature, write_miniature
 
+from universal_model_components.experiments.jobs import RUN, Job, Step
+from universal_model_components.experiments.processes import Processes
 from universal_model_components.experiments.records import (
     commit_of,
     origin_of,
@@ -27,6 +29,9 @@ from universal_model_components.experiments.records import (
     read_state,
     run_record,
 )
+from universal_model_components.experiments.runs import Options
+from universal_model_components.experiments.scheduling import run_locally
+from universal_model_components.experiments.status import state_of
 
 EPOCHS = 6
 
@@ -140,10 +145,16 @@ def test_records_of_what_the_bundles_leave(tmp_path):
     linear = {name: value for name, value in probes.items() if name.startswith("linear")}
     assert linear == {"linear_scale_level_1": 0.5, "linear_scale_level_4": 0.9}
     (tmp_path / "test").mkdir()
-    (tmp_path / "test" / "evaluation.csv").write_text("case,label,probability\na,1,0.75\na,0,0.5\n")
+    table = "case,group,label,probability,reason\na,p,1,0.75,\na,p,0,0.5,\nb,,,,unreadable\n"
+    (tmp_path / "test" / "evaluation.csv").write_text(table)
     (tmp_path / "test" / "evaluation.json").write_text('{"auc": 1.0}')
     cases = {"a": {"probability": 0.75, "label": 1}, "a#1": {"probability": 0.5, "label": 0}}
-    assert read_cases(tmp_path / "test", "auc") == (cases, {"auc": 1.0})
+    assert read_cases(tmp_path / "test", "auc") == (
+        {name: {**c, "group": "p"} for name, c in cases.items()},
+        {"auc": 1.0},
+    )
+    with pytest.raises(ValueError, match=r"evaluation\.json: no 'iou': give the task \"metric\": one of \['auc'\]"):
+        read_cases(tmp_path / "test", "iou")
     record = run_record(tmp_path, {"metric": "auc"}, ("test",))
     assert record["summary"] == {"test": {"auc": 1.0}}
     assert len(record["curve"]) == 2
@@ -153,6 +164,37 @@ def test_records_of_what_the_bundles_leave(tmp_path):
     origin = origin_of({"device": "cpu"}, ["a", "b"])
     assert (origin["device"], origin["versions"]["commit"]) == ("cpu", "a, b")
     assert "torch" in origin["versions"]
+
+
+def test_without_git_there_is_no_commit(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert commit_of(REPOSITORY) is None
+
+
+def test_an_error_of_any_kind_ends_one_job_alone(tmp_path, monkeypatch):
+    """What fails beside the steps is named, in the state and in a log too; the next job is done."""
+    jobs = []
+    for name, rows in (("broken", "case\na\n"), ("whole", "case,iou,dice,mean_iou,hd95_mm\na,0.5,0.6,0.5,3\n")):
+        folder = tmp_path / name
+        for part in ("output", "validation"):
+            (folder / part).mkdir(parents=True)
+        (folder / "output" / "losses.csv").write_text("step,val_iou\n1,0.5\n")
+        (folder / "validation" / "evaluation.csv").write_text(rows)
+        summary = {key: {"mean": 0.5} for key in ("iou", "dice", "mean_iou", "hd95_mm")}
+        summary = summary if name == "whole" else {"iou": None}
+        (folder / "validation" / "evaluation.json").write_text(json.dumps(summary))
+        (folder / "state.json").write_text('{"done": ["train", "validation"]}')
+        steps = tuple(
+            Step(step, (), {"output_dir": str(folder / out)})
+            for step, out in (("train", "output"), ("validation",) * 2)
+        )
+        jobs.append(Job(name, RUN, folder, steps, facts={"metric": "iou", "settings": {}}))
+    outcomes = list(run_locally(jobs, Options(False, 1, tmp_path), 1, Processes()))
+    assert [(one.name, one.status) for one in outcomes] == [("broken", "failed"), ("whole", "finished")]
+    assert "TypeError" in outcomes[0].message
+    assert "Traceback" in (tmp_path / "broken" / "record.log").read_text()
+    assert state_of(tmp_path / "broken") == "failed"
+    assert read_record(tmp_path / "whole")["summary"] == {"validation": dict.fromkeys(summary, 0.5)}
 
 
 def test_files_of_a_run(tmp_path):

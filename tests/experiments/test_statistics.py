@@ -10,12 +10,10 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
+from universal_model_components.experiments.scoring import Cases
 from universal_model_components.experiments.statistics import (
     Difference,
     Ranks,
-    case_auc,
-    case_means,
-    case_scores,
     holm,
     paired_difference,
     pool,
@@ -35,27 +33,6 @@ def draw_pair(random, seeds: int, cases: int, difference: float, seed_spread: fl
     baseline = 0.5 + 0.1 * random.normal(size=(1, cases)) + 0.05 * random.normal(size=(seeds, 1))
     shift = difference + seed_spread * random.normal(size=(seeds, 1)) + case_spread * random.normal(size=(1, cases))
     return baseline + shift + 0.01 * random.normal(size=(seeds, cases)), np.broadcast_to(baseline, (seeds, cases))
-
-
-def test_means_leave_undefined_cases_out():
-    values = np.array([[0.2, np.nan, 0.8], [0.1, 0.5, np.nan]])
-    weights = np.array([[1.0, 1, 1], [2, 0, 1], [0, 1, 0]])
-    expected = [[0.5, 0.3], [0.4, 0.1], [np.nan, 0.5]]
-    np.testing.assert_allclose(case_means(values, weights), expected)
-    np.testing.assert_allclose(case_scores(values, None), [0.5, 0.3])
-
-
-def test_auc_is_scikit_learns(random):
-    labels = random.integers(0, 2, 30)
-    probabilities = random.integers(0, 8, (3, 30)) / 8  # with many ties
-    weights = random.multinomial(30, np.full(30, 1 / 30), size=20).astype(float)
-    expected = [[roc_auc_score(labels, p, sample_weight=w) for p in probabilities] for w in weights]
-    np.testing.assert_allclose(case_auc(probabilities, labels, weights), expected)
-    np.testing.assert_allclose(case_scores(probabilities, labels), [roc_auc_score(labels, p) for p in probabilities])
-
-
-def test_auc_without_both_classes_is_undefined():
-    assert np.isnan(case_auc(np.array([[0.1, 0.9]]), np.array([0, 1]), np.array([[2.0, 0.0]]))).all()
 
 
 def test_resamples_draw_seeds_and_cases_with_replacement(monkeypatch):
@@ -80,6 +57,24 @@ def test_intervals_cover_the_true_difference(random, seeds, difference, seed_spr
     assert covered / trials == pytest.approx(0.95, abs=0.035)
 
 
+def test_intervals_and_tests_of_people_with_several_cases(random):
+    """Four scans a person: intervals cover the truth, and the test of no difference finds one as often as it may."""
+    people, trials = np.repeat(np.arange(10), 4), 300
+    covered, found, alone = 0, 0, 0
+    for _ in range(trials):
+        of_person = np.repeat(0.05 * random.normal(size=(1, 10)), 4, axis=1)
+        system = of_person + 0.005 * random.normal(size=(5, 1)) + 0.01 * random.normal(size=(5, 40))
+        difference = paired_difference(system, np.zeros((5, 40)), Cases(people), repeats=300)
+        low, high = difference.interval()
+        covered += low <= 0 <= high
+        found += sign_flip_test(difference.by_person) <= 0.05
+        low, high = paired_difference(system, np.zeros((5, 40)), repeats=300).interval()
+        alone += low <= 0 <= high
+    assert covered / trials == pytest.approx(0.95, abs=0.035)
+    assert found / trials == pytest.approx(0.05, abs=0.035)
+    assert alone / trials < 0.88  # as independent cases they would not
+
+
 def test_a_large_difference_excludes_zero_and_repeats_to_the_bit(random):
     pair = draw_pair(random, 5, 12, 0.2, 0.02, 0.02)
     first, second = (paired_difference(*pair) for _ in range(2))
@@ -99,19 +94,19 @@ def test_undefined_cases_are_left_out_of_both_systems(random):
     difference = paired_difference(system, baseline)
     expected = [np.nanmean(system[s] - baseline[s]) for s in range(3)]
     np.testing.assert_allclose(difference.by_seed, expected)
-    assert difference.by_case is not None
-    assert difference.by_case.shape == (5,)
+    assert difference.by_person is not None
+    np.testing.assert_allclose(difference.by_person, np.nanmean((system - baseline)[:, [0, 1, 2, 3, 5]], axis=0))
 
 
 def test_differences_of_auc(random):
     labels = np.array([0, 1] * 20)
     good = labels + 0.3 * random.normal(size=(4, 40))
     poor = random.random((4, 40))
-    difference = paired_difference(good, poor, labels, repeats=500)
+    difference = paired_difference(good, poor, Cases(np.arange(40), labels), repeats=500)
     expected = [roc_auc_score(labels, a) - roc_auc_score(labels, b) for a, b in zip(good, poor, strict=True)]
     np.testing.assert_allclose(difference.by_seed, expected)
     assert difference.interval()[0] > 0
-    assert difference.by_case is None
+    assert difference.by_person is None
 
 
 def test_intervals_of_little_data():
@@ -166,7 +161,9 @@ def test_ranks_and_their_intervals(random):
     errors = levels + cases + 0.5 * random.normal(size=(3, 4, 20))
     labels = np.array([0, 1] * 10)
     chances = np.clip(labels * np.array([0.2, 0.0, 1.0])[:, None, None] + random.random((3, 4, 20)), 0, 2)
-    ranks = rank_systems([(errors, None), (chances, labels)], [False, True], repeats=500)
+    ranks = rank_systems(
+        [(errors, Cases(np.arange(20))), (chances, Cases(np.arange(20), labels))], [False, True], repeats=500
+    )
     assert isinstance(ranks, Ranks)
     assert ranks.mean[1] == 3.0
     assert ranks.high[1] <= 3.0

@@ -35,7 +35,7 @@ from .writing import unusable_of, write_evaluation
 
 logger = logging.getLogger(__name__)
 
-COLUMNS = ("case", *MEASURES, "reference_ml", "predicted_ml", *COUNTS, "reason")
+COLUMNS = ("case", "group", *MEASURES, "reference_ml", "predicted_ml", *COUNTS, "reason")
 PICTURES = ("best", "median", "worst")
 
 
@@ -123,7 +123,11 @@ class SegmentationReport:
             predicted = grid_of(prediction, "pred")._replace(file=f"{case}: prediction")
             check_same_grid(predicted, grid, "see validate::postprocessing, or repair the label's header")
             one, other = (torch.as_tensor(mask).cpu()[0] > 0.5 for mask in (prediction, label))
-            row = {"case": case, **measure_masks(one, other, spacing_of(grid.affine))}
+            row = {
+                "case": case,
+                "group": str(item.get("group", case)),
+                **measure_masks(one, other, spacing_of(grid.affine)),
+            }
             if row["reason"]:
                 logger.warning("%s: %s", case, row["reason"])
             self.rows.append(row)

@@ -9,35 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
+import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..utils.files import write_json
+from .folders import find_scans, people_of
 
 SPLITS = ("training", "validation", "test")
 HELD_OUT = ("validation", "test")
 Listed = dict[str, Any]
-
-
-def person_of(file: str, pattern: str | None) -> str:
-    """Return the person that a scan shows: what a regular expression finds in its name, without one the whole name.
-
-    Args:
-        file: of the scan.
-        pattern: its first group, where it has one, is the person.
-
-    Raises:
-        ValueError: when it finds nothing.
-    """
-    name = Path(Path(file).name.removesuffix(".gz")).stem
-    if pattern is None:
-        return name
-    found = re.search(pattern, name)
-    if found is None:
-        raise ValueError(f"group: {pattern!r} finds nothing in {file}: correct it, or exclude the scan")
-    return found[1] if found.re.groups else found[0]
 
 
 def split_people(members: Mapping[str, frozenset[str]], counts: Mapping[str, int], name: str) -> dict[str, str]:
@@ -102,7 +85,7 @@ def _split_tasks(grid: Mapping[str, Any], found: Mapping[str, list[dict[str, Any
     members: dict[str, dict[str, set[str]]] = {}
     counts: dict[str, Any] = {}
     for name, entries in found.items():
-        people = _people(name, grid["tasks"][name])
+        people = people_of(name, grid["tasks"][name])
         if counts.setdefault(people, grid["tasks"][name]["split"]) != grid["tasks"][name]["split"]:
             raise ValueError(f"tasks: {name}: split: other tasks of the people {people!r} have another: give the same")
         for entry in entries:
@@ -117,35 +100,15 @@ def _split_tasks(grid: Mapping[str, Any], found: Mapping[str, list[dict[str, Any
     return splits
 
 
-def _people(name: str, entry: Mapping[str, Any]) -> str:
-    return str(entry.get("people", name))
-
-
 def _find_pairs(name: str, task: Mapping[str, Any], data: Path) -> list[dict[str, Any]]:
     """List the images of a task that have a label of the same name."""
     entries = []
-    for image in _find_scans(f"tasks: {name}", task, _people(name, task), data):
+    for image in find_scans(f"tasks: {name}", task, people_of(name, task), data):
         label = f"{task['labels']}/{Path(image['image']).name}"
         if not (data / label).is_file():
             raise ValueError(f"tasks: {name}: no label {data / label}: add it, or exclude the image")
         entries.append({**image, "label": label})
     return entries
-
-
-def _find_scans(where: str, source: Mapping[str, Any], people: str, data: Path) -> list[dict[str, Any]]:
-    folder, skipped = data / source["images"], source.get("exclude", [])
-    files = sorted(file.name for file in folder.glob("*.nii*"))
-    files = [file for file in files if person_of(file, None) not in skipped]
-    if not files:
-        raise ValueError(f"{where}: no NIfTI file in {folder}: correct 'images', or give --data DIR")
-    return [
-        {
-            "image": f"{source['images']}/{file}",
-            "modality": source["modality"],
-            "group": f"{people}/{person_of(file, source.get('group'))}",
-        }
-        for file in files
-    ]
 
 
 def read_datalist(where: str, file: Path) -> Listed:
@@ -186,7 +149,7 @@ def pretraining_datalist(grid: Mapping[str, Any], listed: Mapping[str, Listed], 
     found = [
         scan
         for source in grid["pretraining"]["scans"]
-        for scan in _find_scans("pretraining", source, _people(source["images"], source), data)
+        for scan in find_scans("pretraining", source, people_of(source["images"], source), data)
     ]
     return _without_held(found + own if grid["pretraining"].get("own_scans", True) else found, held)
 
@@ -212,7 +175,7 @@ def _scans_of(name: str, task: Mapping[str, Any], entries: Sequence[Mapping[str,
     folder = task.get("dataset_dir", "")
     for entry in entries:
         image = str(Path(folder) / entry["image"])
-        group = entry["group"] if "images" in task else f"{_people(name, task)}/{entry.get('group', image)}"
+        group = entry["group"] if "images" in task else f"{people_of(name, task)}/{entry.get('group', image)}"
         scans[image] = {"image": image, "modality": task["modality"], "group": group}
     return scans
 
@@ -240,11 +203,20 @@ def write_once(file: Path, content: Mapping[str, Any]) -> None:
         raise ValueError(f"{file}: the scans or the split changed since the first run: give another --output")
 
 
-def count_cases(listed: Sequence[Any], labels: Any) -> int:
-    """Return how many of the training cases "all", a number or a share of them are; 0 where there are too few."""
-    total = len(listed)
-    if labels == "all":
-        return total
-    if isinstance(labels, float):
-        return max(1, int(labels * total + 0.5))
-    return labels if labels <= total else 0
+def count_cases(listed: Sequence[Mapping[str, Any]], labels: Any, classified: bool = False) -> tuple[int, float]:
+    """Return how many training cases a run has, and the `label_fraction` that keeps them.
+
+    Args:
+        listed: training cases.
+        labels: "all", a number or a share of them.
+        classified: a share is kept of each class, so the number may be another than was asked for.
+
+    Returns:
+        0 cases where there are too few.
+    """
+    share = 1.0 if labels == "all" else labels if isinstance(labels, float) else labels / max(1, len(listed))
+    if share > 1:
+        return 0, 1.0
+    classes = Counter(entry.get("label") if classified else None for entry in listed)
+    count = sum(max(1, math.floor(share * size + 0.5)) for size in classes.values())
+    return count, share if classified else count / len(listed)

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .results import Cell, Results
+from .scoring import case_scores
 from .statistics import (
     REPEATS,
     Difference,
     Ranks,
-    case_scores,
     holm,
     paired_difference,
     pool,
@@ -23,6 +23,7 @@ from .statistics import (
 )
 
 ALL_TASKS = "all tasks"
+TOO_FEW = "too few runs"
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,17 @@ class Comparison:
         split: of the cases.
         seeds: pairs of runs.
         cases: of each run.
+        people: that the cases show.
         difference: the gain.
         low: end of its 95 % interval.
         high: end of its 95 % interval.
         p_seeds: p value by exchange of the two runs of a seed.
-        p_cases: p value by exchange of the two systems on a case, the trained networks as they are; None for AUC.
+        p_cases: p value by exchange of the two systems on the cases of a person, the trained networks as they are; None
+            for AUC.
         holm_seeds: `p_seeds`, adjusted for all comparisons.
         holm_cases: `p_cases`, adjusted likewise.
+        fewest: pairs of runs of the task that has the fewest; None: `seeds`, of a single task.
+        tasks: how many were averaged, and how many the grid has.
     """
 
     task: str
@@ -53,6 +58,7 @@ class Comparison:
     split: str
     seeds: int
     cases: int
+    people: int
     difference: Difference
     low: float
     high: float
@@ -60,6 +66,8 @@ class Comparison:
     p_cases: float | None
     holm_seeds: float | None = None
     holm_cases: float | None = None
+    fewest: int | None = None
+    tasks: tuple[int, int] = (1, 1)
 
     @property
     def setting(self) -> str:
@@ -68,24 +76,24 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """What the interval says; one seed is no sample of trainings."""
-        if np.isnan(self.low) or self.seeds < 2:
-            return "too few runs"
+        """What the interval says; one seed of a task is no sample of its trainings."""
+        if np.isnan(self.low) or (self.seeds if self.fewest is None else self.fewest) < 2:
+            return TOO_FEW
         return "helps" if self.low > 0 else "hurts" if self.high < 0 else "does not help here"
 
 
 def compare(cell: Cell, system: str, baseline: str, repeats: int = REPEATS) -> Comparison | None:
     """Compare a system with the baseline on the seeds and cases that both have; None where there are none."""
-    values, labels, _ = cell.values([system, baseline])
+    values, cases = cell.values([system, baseline])
     if not values.size:
         return None
-    scores = np.stack([case_scores(runs, labels) for runs in values])
+    scores = np.stack([case_scores(runs, cases) for runs in values])
     values = values[:, np.isfinite(scores).all(axis=0)]
     if not values.size:
         return None
     better, worse = values if cell.higher_is_better else values[::-1]
     name = f"{cell.task} {cell.setting}"  # tasks are drawn independently of each other
-    difference = paired_difference(better, worse, labels, repeats, seed=zlib.crc32(name.encode()))
+    difference = paired_difference(better, worse, cases, repeats, seed=zlib.crc32(name.encode()))
     return Comparison(
         cell.task,
         cell.labels,
@@ -94,11 +102,16 @@ def compare(cell: Cell, system: str, baseline: str, repeats: int = REPEATS) -> C
         cell.split,
         values.shape[1],
         values.shape[2],
+        cases.persons,
         difference,
         *difference.interval(),
-        sign_flip_test(difference.by_seed) if len(difference.by_seed) > 1 else None,
-        sign_flip_test(difference.by_case) if difference.by_case is not None and len(difference.by_case) > 1 else None,
+        _p_value(difference.by_seed),
+        _p_value(difference.by_person),
     )
+
+
+def _p_value(differences: np.ndarray | None) -> float | None:
+    return sign_flip_test(differences) if differences is not None and len(differences) > 1 else None
 
 
 def compare_all(results: Results, repeats: int = REPEATS) -> list[Comparison]:
@@ -116,15 +129,29 @@ def compare_over_tasks(results: Results, comparisons: Sequence[Comparison]) -> l
         for system in results.systems:
             parts = [c for c in comparisons if (c.labels, c.noise, c.system) == (labels, noise, system)]
             if len(tasks) > 1 and len(parts) == len(tasks):
-                difference = pool([part.difference for part in parts])
-                split = " and ".join(sorted({part.split for part in parts}))
-                counts = sum(part.seeds for part in parts), sum(part.cases for part in parts)
-                low, high = difference.interval()
-                p = sign_flip_test(difference.by_seed)
-                pooled.append(
-                    Comparison(ALL_TASKS, labels, noise, system, split, *counts, difference, low, high, p, None)
-                )
+                pooled.append(_pool(parts, len(results.grid["tasks"])))
     return _adjust(pooled)
+
+
+def _pool(parts: Sequence[Comparison], tasks: int) -> Comparison:
+    """Average the comparisons of a system in one setting, each of another of the grid's tasks."""
+    difference = pool([part.difference for part in parts])
+    low, high = difference.interval()
+    return replace(
+        parts[0],
+        task=ALL_TASKS,
+        split=" and ".join(sorted({part.split for part in parts})),
+        seeds=sum(part.seeds for part in parts),
+        cases=sum(part.cases for part in parts),
+        people=sum(part.people for part in parts),
+        difference=difference,
+        low=low,
+        high=high,
+        p_seeds=sign_flip_test(difference.by_seed),
+        p_cases=None,
+        fewest=min(part.seeds for part in parts),
+        tasks=(len(parts), tasks),
+    )
 
 
 def _adjust(comparisons: Sequence[Comparison]) -> list[Comparison]:
@@ -151,10 +178,10 @@ def rank(results: Results, cells: Sequence[Cell], repeats: int = REPEATS) -> tup
     for cell in cells:
         if len(systems) < 2 or not all(cell.records.get(system) for system in systems):
             continue
-        values, labels, _ = cell.values(systems)
-        if labels is None:
+        values, cases = cell.values(systems)
+        if cases.labels is None:
             values = np.where(np.isnan(values).any(axis=0), np.nan, values)
-        if values.size and np.isfinite([case_scores(runs, labels) for runs in values]).all():
-            tables.append((values, labels))
+        if values.size and np.isfinite([case_scores(runs, cases) for runs in values]).all():
+            tables.append((values, cases))
             higher.append(cell.higher_is_better)
     return systems, rank_systems(tables, higher, repeats) if tables else None, len(tables)

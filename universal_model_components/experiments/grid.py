@@ -11,6 +11,8 @@ from typing import Any
 from monai.bundle import ConfigParser
 from monai.bundle.utils import merge_kv
 
+from .results import paper_table
+
 GRIDS = Path(__file__).with_name("grids")
 MODALITIES = ("ct", "mri")
 METRICS = ("iou", "auc")  # key metrics: of segmentation and of classification
@@ -56,8 +58,12 @@ def read_grid(name: str) -> dict[str, Any]:
     grid = {**defaults, "label_noise": [0], "settings": {}, "pretraining": None, **given}
     _check_values(where, grid)
     _check_systems(where, grid)
+    if isinstance(grid.get("paper"), str):
+        paper_table(grid["paper"])
     for task, entry in grid["tasks"].items():
         _check_task(f"{where}: tasks: {task}", entry)
+        if entry.get("metric") == "auc" and any(grid["label_noise"]):
+            raise ValueError(f"{where}: label_noise: {task} is a classification, whose labels have none: leave it out")
     return grid
 
 
@@ -111,10 +117,16 @@ def _check_keys(where: str, entry: Any, known: Sequence[str], needed: Sequence[s
 
 
 def _check_values(where: str, grid: Mapping[str, Any]) -> None:
+    for key in ("systems", "tasks", "settings"):
+        if not isinstance(grid[key], Mapping):
+            raise ValueError(f"{where}: {key}: {grid[key]!r} is not a mapping")
     for key in ("seeds", "labels", "label_noise"):
         values = grid[key]
         if not isinstance(values, list) or not values or len({json.dumps(value) for value in values}) < len(values):
             raise ValueError(f"{where}: {key}: {values!r} is not a list of different values")
+    for noise in grid["label_noise"]:
+        if isinstance(noise, bool) or not isinstance(noise, (int, float)) or (noise and not noise >= 1):
+            raise ValueError(f"{where}: label_noise: {noise!r} is not a radius of 1 mm or more, or 0")
     for seed in grid["seeds"]:
         if not _is_count(seed):
             raise ValueError(f"{where}: seeds: {seed!r} is not a whole number")
@@ -153,6 +165,7 @@ def _check_systems(where: str, grid: Mapping[str, Any]) -> None:
             raise ValueError(f"{place}: give either 'scans' (folders) or 'datalists' (files)")
         for source in grid["pretraining"].get("scans", []):
             _check_keys(f"{place}: scans", source, KEYS["scans"], ("images", "modality"))
+            _check_excluded(f"{place}: scans", source)
 
 
 def _check_tasks(place: str, entry: Mapping[str, Any], grid: Mapping[str, Any]) -> None:
@@ -184,6 +197,12 @@ def _check_order(place: str, systems: Mapping[str, Any]) -> None:
             earlier = entries[earlier].get("continues")
 
 
+def _check_excluded(where: str, source: Mapping[str, Any]) -> None:
+    names = source.get("exclude", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{where}: exclude: {names!r} is not a list of names")
+
+
 def _check_task(where: str, task: Any) -> None:
     _check_keys(where, task, KEYS["task"], ("bundle", "modality"))
     if task["modality"] not in MODALITIES:
@@ -197,6 +216,7 @@ def _check_task(where: str, task: Any) -> None:
         raise ValueError(f"{where}: {key}: not for a task with {'datalist' if 'datalist' in task else 'images'!r}")
     if "images" in task:
         _check_keys(where, task, KEYS["task"], ("images", "labels", "split"))
+        _check_excluded(where, task)
         _check_keys(f"{where}: split", task["split"], ("test", "validation"), ("test", "validation"))
         for name, people in task["split"].items():
             if not _is_count(people):

@@ -7,14 +7,18 @@ changed is another. Paths are not among them: the folders may move.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..utils.command_line import check_keys
 from ..utils.digests import digest
+from ..utils.settings import to_bool
 from .cases import count_cases, task_datalists, write_once
 from .jobs import DIGITS, FOLDERS, PRETRAINING, RUN, STORE, Job, Places, Step
 from .pretrainings import plan_pretrainings
+
+NORMALIZATION = ("intensity_range", "intensity_scale", "spacing", "foreground_crop", "follow_pretraining")
 
 
 def make_jobs(grid: Mapping[str, Any], places: Places) -> list[Job]:
@@ -28,7 +32,7 @@ def make_jobs(grid: Mapping[str, Any], places: Places) -> list[Job]:
         places: folders.
 
     Raises:
-        ValueError: when data or a bundle is missing, or the split has changed since the first run.
+        ValueError: when data or a bundle is missing, a setting is unknown, or the split changed since the first run.
     """
     listed = task_datalists(grid, places.data)
     for task, content in listed.items():
@@ -39,7 +43,18 @@ def make_jobs(grid: Mapping[str, Any], places: Places) -> list[Job]:
     for run in _runs(grid, listed, places, pretrainings):
         for job in (*pretrainings.get((run.facts["system"], run.facts["task"]), ()), run):
             jobs.setdefault(job.name, job)
+    _check_settings(jobs.values())
     return list(jobs.values())
+
+
+def _check_settings(jobs: Iterable[Job]) -> None:
+    """Refuse a setting that a step's bundle does not have: MONAI would pass over it in silence."""
+    steps = {(step.configs, frozenset(step.settings)): (job, step) for job in jobs for step in job.steps}
+    for job, step in steps.values():
+        try:
+            check_keys(list(step.configs), step.settings)
+        except ValueError as error:
+            raise ValueError(f"experiment: {job.name}: {step.name}: {error}") from None
 
 
 def _runs(
@@ -53,10 +68,12 @@ def _runs(
         for labels in grid["labels"]:
             for noise in grid["label_noise"]:
                 for task in grid["tasks"]:
-                    cases = count_cases(listed[task]["training"], labels)
+                    classified = grid["tasks"][task].get("metric") == "auc"
+                    cases, share = count_cases(listed[task]["training"], labels, classified)
                     for system in systems if cases else []:
                         before = pretrainings.get((system, task))
                         cell = {"task": task, "system": system, "seed": seed, "labels": cases, "label_noise": noise}
+                        cell |= {"asked": labels, "label_fraction": share}
                         yield _run(grid, listed[task], places, cell, before[-1] if before else None)
 
 
@@ -67,8 +84,7 @@ def _run(
     system = grid["systems"][cell["system"]]
     settings = {**grid["settings"], **task.get("settings", {}), **system.get("settings", {})}
     settings |= system.get("tasks", {}).get(cell["task"], {})
-    fraction = cell["labels"] / len(listed["training"])
-    settings |= {"seed": cell["seed"], "label_fraction": fraction}
+    settings |= {"seed": cell["seed"], "label_fraction": cell["label_fraction"]}
     if cell["label_noise"]:
         settings["label_noise"] = cell["label_noise"]
     if "steps_per_epoch" in grid:
@@ -83,19 +99,23 @@ def _run(
         "experiment": grid["name"],
         "run": name,
         **cell,
-        "label_fraction": fraction,
         "pretraining": before.name if before else None,
         "metric": task.get("metric", "iou"),
         "higher_is_better": True,
         "settings": dict(settings),
     }
-    settings |= _run_paths(grid, places, folder, cell, before)
+    settings |= _run_paths(grid, places, folder, cell, before, settings)
     steps = _run_steps(task, overlays, places, folder, settings)
     return Job(name, RUN, folder, steps, (before.name,) if before else (), facts)
 
 
 def _run_paths(
-    grid: Mapping[str, Any], places: Places, folder: Path, cell: Mapping[str, Any], before: Job | None
+    grid: Mapping[str, Any],
+    places: Places,
+    folder: Path,
+    cell: Mapping[str, Any],
+    before: Job | None,
+    settings: Mapping[str, Any],
 ) -> dict[str, Any]:
     name, task, system = cell["task"], grid["tasks"][cell["task"]], grid["systems"][cell["system"]]
     own = "images" in task
@@ -104,13 +124,21 @@ def _run_paths(
         "dataset_dir": str(places.data / task.get("dataset_dir", "")),
         "datalist": str(places.output / "datalists" / f"{name}.json" if own else places.data / task["datalist"]),
     }
-    if task.get("metric") == "auc":  # classification keeps normalized scans, which its runs share
-        paths["cache_dir"] = str(places.output / "caches" / name)
     if "weights" in system:
         paths["pretrained_weights"] = str(places.data / system["weights"])
     if before is not None:
         paths["pretrained_weights"] = str(before.weights)
+    if task.get("metric") == "auc" and "cache_dir" not in settings:
+        paths["cache_dir"] = str(places.output / "caches" / f"{name}-{_normalization(system, before, settings)}")
     return paths
+
+
+def _normalization(system: Mapping[str, Any], before: Job | None, settings: Mapping[str, Any]) -> str:
+    """Return a digest of what normalizes the scans of a classification, which runs with the same one share."""
+    own = {key: value for key, value in settings.items() if key.split("::")[0] in NORMALIZATION}
+    follows = to_bool(own.get("follow_pretraining", False), "follow_pretraining")
+    weights = (before.name if before else system.get("weights")) if follows else None
+    return digest([own, system.get("configs", []), weights], DIGITS)
 
 
 def _run_steps(
@@ -130,7 +158,7 @@ def _run_steps(
 
 def describe(grid: Mapping[str, Any], jobs: list[Job]) -> dict[str, Any]:
     """Return what the report and the status read: the grid, and its runs and pre-trainings."""
-    keys = ("run", "task", "system", "seed", "labels", "label_fraction", "label_noise", "pretraining")
+    keys = ("run", "task", "system", "seed", "labels", "asked", "label_fraction", "label_noise", "pretraining")
     runs = [{key: job.facts[key] for key in keys} for job in jobs if job.kind == RUN]
     named = ("run", "system", "task")
     before = [{k: job.facts[k] for k in named if k in job.facts} for job in jobs if job.kind == PRETRAINING]

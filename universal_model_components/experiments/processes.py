@@ -83,7 +83,8 @@ class Processes:
             done, status, usage = os.wait4(child.pid, os.WNOHANG)
             now = time.monotonic()
             if done or now - saved > SAVE_SECONDS:
-                tick(now - saved)
+                with suppress(OSError):  # the last one, by the caller, says so
+                    tick(now - saved)
                 saved = now
             if done:
                 with self.guard:

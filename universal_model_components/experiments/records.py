@@ -75,24 +75,35 @@ def read_cases(folder: Path, metric: str) -> tuple[dict[str, Any], dict[str, flo
         metric: "iou" of a segmentation, "auc" of a classification.
 
     Returns:
-        The metrics of each case (a sample that repeats a case's name gets a number), and the summary of all.
+        The metrics of each case that could be read (a sample that repeats a case's name gets a number) and the person
+        ("group") that it shows, and the summary of all.
+
+    Raises:
+        ValueError: when the evaluation has no such metric.
     """
     cases: dict[str, Any] = {}
     with (folder / "evaluation.csv").open(encoding="utf-8", newline="") as stream:
         for row in csv.DictReader(stream):
             name = row["case"] if row["case"] not in cases else f"{row['case']}#{len(cases)}"
-            cases[name] = {key: _number(row.get(key)) for key in CASE_METRICS[metric]}
+            values = {key: _number(row.get(key)) for key in CASE_METRICS[metric]}
+            if metric != "auc" or None not in values.values():  # the row of a file that cannot be read is empty
+                cases[name] = {**values, "group": row.get("group") or row["case"]}
     summary = read_json(folder / "evaluation.json", "an evaluation")
+    if metric not in summary:
+        given = [name for name in CASE_METRICS if name in summary]
+        raise ValueError(f'{folder / "evaluation.json"}: no {metric!r}: give the task "metric": one of {given}')
     if metric == "auc":
         return cases, {metric: summary[metric]}
     return cases, {key: summary[key]["mean"] for key in CASE_METRICS[metric]}
 
 
 def commit_of(bundles: Path) -> str | None:
-    """Return the commit of the code as it is now, None where it is not in a repository."""
-    git = subprocess.run(
-        ["git", "-C", str(bundles), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    )
+    """Return the commit of the code as it is now, None where it is not in a repository, or there is no git."""
+    command = ["git", "-C", str(bundles), "describe", "--always", "--dirty"]
+    try:
+        git = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
     return git.stdout.strip() or None
 
 

@@ -116,10 +116,10 @@ def _summary(record: Mapping[str, Any], split: str) -> float | None:
 def _comparison_rows(comparisons: Sequence[Comparison]) -> Iterable[Mapping[str, Any]]:
     """A row for each comparison; gains are shares, not percent."""
     for comparison in comparisons:
-        fields = ("task", "labels", "noise", "system", "split", "seeds", "cases", "verdict", "low", "high")
+        fields = ("task", "labels", "noise", "system", "split", "seeds", "cases", "people", "verdict", "low", "high")
         tests = ("p_seeds", "holm_seeds", "p_cases", "holm_cases")
         values = {name: getattr(comparison, name) for name in (*fields, *tests)}
-        yield {**values, "gain": comparison.difference.estimate}
+        yield {**values, "gain": comparison.difference.estimate, "tasks": comparison.tasks[0]}
 
 
 def _table(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .records import EXPERIMENT, read_json, read_record
-from .statistics import case_scores
+from .scoring import Cases, case_scores
 
 Record = dict[str, Any]
 PICTURE = "label_noise.png"  # in the output folder of a training with noisy masks
@@ -80,26 +80,34 @@ class Cell:
         """Whether a high score is a good one."""
         return all(record.get("higher_is_better", True) for record in self.finished)
 
-    def values(self, systems: Sequence[str]) -> tuple[np.ndarray, np.ndarray | None, list[int]]:
-        """Values of the cases and seeds that all of the systems have, the labels (classification), and the seeds.
+    def values(self, systems: Sequence[str]) -> tuple[np.ndarray, Cases]:
+        """Values of the cases and seeds that all of the systems have, and what these cases are.
+
+        A case that a classification could not score, as its files could not be read, is left out.
 
         Shape:
-            values (K, S, C) of K systems; labels (C,) or None.
+            values (K, S, C) of K systems.
         """
         seeds = sorted(set.intersection(*(set(self.records.get(system, {})) for system in systems)))
         tables = [[self.records[system][seed]["cases"].get(self.split, {}) for seed in seeds] for system in systems]
         shared = [set(table) for row in tables for table in row]
         names = sorted(set.intersection(*shared)) if shared else []
-        classified = any("probability" in table[name] for row in tables for table in row for name in names[:1])
+        classified = self.metric == "auc"
         key = "probability" if classified else self.metric
+        if classified:
+            scored = (all(table[name][key] is not None for row in tables for table in row) for name in names)
+            names = [name for name, there in zip(names, scored, strict=True) if there]
         values = np.array([[[_number(table[n].get(key)) for n in names] for table in row] for row in tables])
-        labels = np.array([tables[0][0][n]["label"] for n in names]) if classified else None
-        return values.reshape(len(systems), len(seeds), len(names)), labels, seeds
+        codes: dict[str, int] = {}  # persons in the order of their first cases
+        first = [tables[0][0][name] for name in names]
+        people = [codes.setdefault(case.get("group", n), len(codes)) for n, case in zip(names, first, strict=True)]
+        labels = np.array([case["label"] for case in first]) if classified else None
+        return values.reshape(len(systems), len(seeds), len(names)), Cases(np.array(people, int), labels)
 
     def scores(self, system: str) -> np.ndarray:
         """Score of each finished run of a system (S,)."""
-        values, labels, _ = self.values([system])
-        return case_scores(values[0], labels) if values.size else np.empty(0)
+        values, cases = self.values([system])
+        return case_scores(values[0], cases) if values.size else np.empty(0)
 
 
 def _number(value: Any) -> float:
@@ -165,10 +173,11 @@ def _read_records(folder: Path, names: Sequence[str]) -> dict[str, Record]:
 
 def labels_in_words(run: Record, grid: Record) -> str:
     """ "all", "3 cases" where the grid counts cases, otherwise the share, such as "10 %"."""
-    fraction, labels = run.get("label_fraction"), run.get("labels")
+    fraction, labels, asked = run.get("label_fraction"), run.get("labels"), grid.get("labels", [])
     if labels in (None, "all") or (fraction is not None and fraction >= 1):
         return "all"
-    asked = grid.get("labels", [])
+    if run.get("asked", "all") != "all":  # it is not in experiments of earlier versions
+        asked, fraction = [run["asked"]], run["asked"] if isinstance(run["asked"], float) else None
     if fraction is None or any(isinstance(number, int) and number == labels for number in asked):
         return f"{labels} cases"
     # the share of so few cases may be far from the one that was asked for: 10 % of 16 cases are 2

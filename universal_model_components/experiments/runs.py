@@ -10,7 +10,9 @@ from __future__ import annotations
 import itertools
 import os
 import sys
+import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from .records import RECORD, STATE, commit_of, origin_of, pretraining_record, re
 
 FINISHED, FAILED, ELSEWHERE, BLOCKED = "finished", "failed", "elsewhere", "blocked"
 TEST = "test"
+RECORDING = "record"  # what comes after the steps, in the state and as a log
 LOCK_SECONDS = 1.0  # between two looks at a job that others need and another process works on
 
 
@@ -77,13 +80,24 @@ def perform(job: Job, options: Options, processes: Processes) -> Outcome:
             if lock is not None:
                 try:
                     return _perform_locked(job, options, processes, lock)
-                except USER_ERRORS as error:
-                    return Outcome(job.name, FAILED, f"{user_error(error)}: {job.folder}")
+                except Stopped:
+                    raise
+                except Exception as error:  # of whatever kind: the other jobs go on
+                    return _failed(job, error)
         if job.kind == RUN and look > 1:
             break
         if processes.stopped.wait(LOCK_SECONDS):
             raise Stopped
     return Outcome(job.name, ELSEWHERE)
+
+
+def _failed(job: Job, error: Exception) -> Outcome:
+    """Leave a log and a state that name an error outside of the steps, as far as they can be written."""
+    with suppress(*USER_ERRORS):
+        (job.folder / f"{RECORDING}.log").write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        write_json(job.folder / STATE, {**read_state(job.folder), "failed": RECORDING})
+    what = user_error(error) if isinstance(error, USER_ERRORS) else repr(error)
+    return Outcome(job.name, FAILED, f"{what}: {job.folder}")
 
 
 def _perform_locked(job: Job, options: Options, processes: Processes, lock: int) -> Outcome:

@@ -33,6 +33,8 @@ def read_filter(only: str | None) -> dict[str, set[str]]:
         key, equals, values = part.strip().partition("=")
         if key not in FILTERS or not equals:
             raise ValueError(f'only: {part!r}: give "KEY=VALUE|VALUE,KEY=VALUE" with keys of {list(FILTERS)}')
+        if key in found:
+            raise ValueError(f"only: {key} is given twice: write {key}=VALUE|VALUE")
         found[key] = {value.strip() for value in values.split("|")}
     return found
 
@@ -176,8 +178,13 @@ def slurm_script(jobs: Sequence[Job], name: str, arguments: Sequence[Any], threa
         name: of the experiment.
         arguments: of `experiment run`, without a filter.
         threads: of each process.
+
+    Raises:
+        ValueError: when there are stores alone, which pre-trainings make.
     """
     first = sorted((job for job in jobs if "system" in job.facts), key=lambda job: job.kind == RUN)
+    if not first:
+        raise ValueError("plan: stores alone are no array: leave out kind=store, pre-trainings make theirs")
     names = "\n".join(f"  {shlex.quote(job.name)}" for job in first)
     command = shlex.join(
         [sys.executable, "-m", "universal_model_components", "experiment", "run", *map(str, arguments)]

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..figures.bands import Estimate, draw_intervals
 from .blocks import Block, Chart, Section, Table, Verdict, Words
-from .comparisons import Comparison, rank, settings
+from .comparisons import TOO_FEW, Comparison, rank, settings
 from .results import Cell, Results
 from .statistics import LEVEL, REPEATS
 
@@ -45,11 +45,11 @@ def overview(results: Results, pooled: Sequence[Comparison], comparisons: Sequen
     blocks: list[Block] = [Words(f"{done} of {planned} runs are finished. {shown}")]
     base = title_of(results, "systems", results.baseline)
     for name, found in (("single tasks", comparisons), ("all tasks of a setting together", pooled)):
-        counts = {verdict: [c.verdict for c in found].count(verdict) for verdict in ("helps", "hurts")}
+        counts = {verdict: [c.verdict for c in found].count(verdict) for verdict in ("helps", "hurts", TOO_FEW)}
         rest = len(found) - sum(counts.values())
         words = (
             f"Compared with “{base}” on {name}: {counts['helps']} of {len(found)} comparisons help, {counts['hurts']} "
-            f"hurt, {rest} show no help."
+            f"hurt, {rest} show no help" + (f", too few runs for {counts[TOO_FEW]}." if counts[TOO_FEW] else ".")
         )
         if found:
             good = None if counts["helps"] == counts["hurts"] else counts["helps"] > counts["hurts"]
@@ -118,12 +118,14 @@ def differences(results: Results, pooled: Sequence[Comparison], comparisons: Seq
         Words(
             f"Gain over “{base}” in percentage points, from pairs of runs with the same seed on the same cases; a "
             f"positive gain is better. The {100 * LEVEL:g} % intervals are Student's t times a bootstrap standard "
-            "error that draws seeds and cases again. “Helps” and “hurts” are intervals that exclude zero. Runs of a "
-            "system on a task share one pre-training: how much another one would differ is not in the intervals."
+            "error that draws seeds and cases again, the cases of a person together. “Helps” and “hurts” are intervals "
+            "that exclude zero, where each task has two pairs of runs or more. Runs of a system on a task share one "
+            "pre-training: how much another one would differ is not in the intervals."
         ),
         Words(
             "p (seeds): sign-flip test that exchanges the two runs of a seed; n pairs give no p below 2/2ⁿ. p (cases): "
-            "the same for cases, which speaks about these trained networks and not about training again; AUC has none. "
+            "the same for the people that the cases show, which speaks about these trained networks and not about "
+            "training again; AUC has none. "
             "In brackets: adjusted by Holm's method for all comparisons in the table's group."
         ),
     ]
@@ -161,7 +163,19 @@ def _estimate(results: Results, c: Comparison) -> Estimate:
 
 
 def _gains(results: Results, task: str, found: Sequence[Comparison]) -> Table:
-    head = ["system", "labels", "finding", "gain", "95 % interval", "p (seeds)", "p (cases)", "pairs", "cases"]
+    head = [
+        "system",
+        "labels",
+        "finding",
+        "gain",
+        "95 % interval",
+        "p (seeds)",
+        "p (cases)",
+        "pairs",
+        "cases",
+        "people",
+    ]
+    head += ["split", *(["tasks"] if any(c.tasks[1] > 1 for c in found) else [])]
     rows = [
         [
             title_of(results, "systems", c.system),
@@ -173,10 +187,14 @@ def _gains(results: Results, task: str, found: Sequence[Comparison]) -> Table:
             _p_value(c.p_cases, c.holm_cases),
             str(c.seeds),
             str(c.cases),
+            str(c.people),
+            c.split,
+            *([f"{c.tasks[0]} of {c.tasks[1]}"] if len(head) > 11 else []),
         ]
         for c in found
     ]
-    return Table(f"{_task(results, task)}, {found[0].split} cases", head, rows, words=3)
+    splits = sorted({split for c in found for split in c.split.split(" and ")})
+    return Table(f"{_task(results, task)}, {' and '.join(splits)} cases", head, rows, words=3)
 
 
 def _p_value(p: float | None, adjusted: float | None) -> str:

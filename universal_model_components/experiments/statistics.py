@@ -3,7 +3,7 @@
 
 Both systems were trained with the same seeds and tested on the same cases. Either may be responsible for a difference,
 so the bootstrap draws both again: seeds, and, independently of them, cases (Owen, The pigeonhole bootstrap, 2007).
-Everything is drawn from a fixed seed.
+Cases of one person are not independent, so they are drawn together. Everything is drawn from a fixed seed.
 """
 
 from __future__ import annotations
@@ -14,69 +14,24 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from .scoring import Cases, case_scores, of_people
+
 REPEATS = 10_000
 LEVEL = 0.95
 _CHUNK = 4_000_000  # weights that are held in memory at a time
 
 
-def case_means(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted mean over cases, for each seed; undefined cases (NaN) are left out.
+def resamples(seeds: int, persons: int, repeats: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Draw seeds and persons with replacement, in chunks that fit into memory.
 
     Shape:
-        values (S, C) of S seeds and C cases; weights (R, C) → (R, S), NaN where no case is left.
-    """
-    there = np.isfinite(values)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (weights @ np.where(there, values, 0.0).T) / (weights @ there.T.astype(float))
-
-
-def case_auc(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve for each seed: scikit-learn's `roc_auc_score` with weights, many resamples at once.
-
-    Args:
-        probabilities: of the positive class.
-        labels: 0 or 1.
-        weights: how often each case is in each resample.
-
-    Shape:
-        probabilities (S, C); labels (C,); weights (R, C) → (R, S), NaN where a resample lacks a class.
-    """
-    result = np.empty((len(weights), len(probabilities)))
-    for index, scores in enumerate(probabilities):
-        order = np.argsort(scores, kind="stable")
-        starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))  # cases with equal scores are one group
-        sorted_weights, positive = weights[:, order], labels[order] == 1
-        positives = np.add.reduceat(sorted_weights * positive, starts, axis=1)
-        negatives = np.add.reduceat(sorted_weights * ~positive, starts, axis=1)
-        below = np.cumsum(negatives, axis=1) - negatives
-        with np.errstate(invalid="ignore", divide="ignore"):
-            pairs = positives.sum(axis=1) * negatives.sum(axis=1)
-            result[:, index] = (positives * (below + negatives / 2)).sum(axis=1) / pairs
-    return result
-
-
-def case_scores(values: np.ndarray, labels: np.ndarray | None, weights: np.ndarray | None = None) -> np.ndarray:
-    """Score of each seed over weighted cases: mean of a metric, or AUC where there are labels.
-
-    Shape:
-        values (S, C); labels (C,) or None; weights (R, C) → (R, S); without weights → (S,).
-    """
-    if weights is None:
-        return case_scores(values, labels, np.ones((1, values.shape[1])))[0]
-    return case_means(values, weights) if labels is None else case_auc(values, labels, weights)
-
-
-def resamples(seeds: int, cases: int, repeats: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Draw seeds and cases with replacement, in chunks that fit into memory.
-
-    Shape:
-        each chunk: how often each seed (R, S) and each case (R, C) was drawn; the chunks' R add up to `repeats`.
+        each chunk: how often each seed (R, S) and each person (R, P) was drawn; the chunks' R add up to `repeats`.
     """
     generator = np.random.default_rng(seed)
-    size = max(1, min(repeats, _CHUNK // cases))
+    size = max(1, min(repeats, _CHUNK // persons))
     for start in range(0, repeats, size):
         count = min(size, repeats - start)
-        draws = (generator.multinomial(n, np.full(n, 1 / n), size=count) for n in (seeds, cases))
+        draws = (generator.multinomial(n, np.full(n, 1 / n), size=count) for n in (seeds, persons))
         yield tuple(draw.astype(float) for draw in draws)  # type: ignore[misc]
 
 
@@ -87,19 +42,20 @@ class Difference:
     Args:
         estimate: mean over seeds.
         samples: differences in bootstrap resamples (R,).
-        parts: (variance, degrees of freedom) of the mean, due to seeds and due to cases.
+        parts: (variance, degrees of freedom) of the mean, due to seeds and due to persons.
         by_seed: difference for each seed, or each pair of task and seed.
-        by_case: difference for each case, averaged over seeds; None where the score is no mean over cases.
+        by_person: difference for each person, averaged over seeds and summed over the person's cases; None where the
+            score is no mean over cases.
     """
 
     estimate: float
     samples: np.ndarray
     parts: tuple[tuple[float, int], ...]
     by_seed: np.ndarray
-    by_case: np.ndarray | None
+    by_person: np.ndarray | None
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
-        """Interval of the bootstrap's standard error; NaN where there is one seed and one case, which have no spread.
+        """Interval of the bootstrap's standard error; NaN where there is one seed and one person, which have no spread.
 
         Percentiles mislead with few seeds: of 5, 95 % ones cover 84 %, and of 2, both of which gain, none includes 0.
         Instead, the standard error is multiplied by Student's t, as Efron and Tibshirani (An introduction to the
@@ -119,7 +75,7 @@ class Difference:
 def paired_difference(
     system: np.ndarray,
     baseline: np.ndarray,
-    labels: np.ndarray | None = None,
+    cases: Cases | None = None,
     repeats: int = REPEATS,
     seed: int = 0,
 ) -> Difference:
@@ -128,37 +84,40 @@ def paired_difference(
     Args:
         system: metric of each case, or probability of the positive class.
         baseline: likewise.
-        labels: of the cases, for AUC.
+        cases: what they are; by default the score is a mean, and each case shows another person.
         repeats: bootstrap resamples.
         seed: of the resamples.
 
     Shape:
-        system (S, C); baseline (S, C); labels (C,).
+        system (S, C); baseline (S, C).
 
     Raises:
         ValueError: when the shapes differ.
     """
     if system.shape != baseline.shape:
         raise ValueError(f"baseline: shape {baseline.shape}, expected that of system, {system.shape}")
+    if cases is None:
+        cases = Cases(np.arange(system.shape[1]))
     undefined = np.isnan(system) | np.isnan(baseline)
     pair = [np.where(undefined, np.nan, values) for values in (system, baseline)]
-    by_seed = np.subtract(*(case_scores(values, labels) for values in pair))
-    seeds, cases = system.shape
+    by_seed = np.subtract(*(case_scores(values, cases) for values in pair))
+    seeds = len(system)
     fixed_seeds, samples = [], []
-    for seed_weights, case_weights in resamples(seeds, cases, repeats, seed):
-        scores = np.subtract(*(case_scores(values, labels, case_weights) for values in pair))
+    for seed_weights, weights in resamples(seeds, cases.persons, repeats, seed):
+        scores = np.subtract(*(case_scores(values, cases, weights) for values in pair))
         fixed_seeds.append(scores.mean(axis=1))
         samples.append((scores * seed_weights).sum(axis=1) / seed_weights.sum(axis=1))
-    variances = (by_seed.var() / seeds, seeds - 1), (np.nanvar(np.concatenate(fixed_seeds)), cases - 1)
-    by_case = None if labels is not None else _defined_means(pair[0] - pair[1])
+    variances = (by_seed.var() / seeds, seeds - 1), (np.nanvar(np.concatenate(fixed_seeds)), cases.persons - 1)
+    by_person = None if cases.labels is not None else _of_persons(pair[0] - pair[1], cases.people)
     parts = tuple((float(variance), freedom) for variance, freedom in variances if freedom)
-    return Difference(float(by_seed.mean()), np.concatenate(samples), parts, by_seed, by_case)
+    return Difference(float(by_seed.mean()), np.concatenate(samples), parts, by_seed, by_person)
 
 
-def _defined_means(differences: np.ndarray) -> np.ndarray:
-    """Mean over seeds of each case that is defined for any."""
-    there = differences[:, np.isfinite(differences).any(axis=0)]
-    return np.nanmean(there, axis=0)
+def _of_persons(differences: np.ndarray, people: np.ndarray) -> np.ndarray:
+    """Sum over each person's cases the mean over seeds; persons without a defined case are left out."""
+    there = np.isfinite(differences).any(axis=0)
+    means = np.nanmean(differences[:, there], axis=0)
+    return of_people(means, np.unique(people[there], return_inverse=True)[1]) if there.any() else means
 
 
 def pool(differences: Sequence[Difference]) -> Difference:
@@ -217,32 +176,32 @@ class Ranks:
 
 
 def rank_systems(
-    tasks: Sequence[tuple[np.ndarray, np.ndarray | None]],
+    tasks: Sequence[tuple[np.ndarray, Cases]],
     higher_is_better: Sequence[bool],
     repeats: int = REPEATS,
     seed: int = 0,
     level: float = LEVEL,
 ) -> Ranks:
-    """Rank systems within each task and average over tasks; in each resample seeds and cases are drawn again.
+    """Rank systems within each task and average over tasks; in each resample seeds and persons are drawn again.
 
     Args:
-        tasks: values of all systems in a task, and its labels (None: no AUC).
+        tasks: values of all systems in a task, and what its cases are.
         higher_is_better: for each task.
         repeats: bootstrap resamples.
         seed: of the resamples.
         level: of the intervals.
 
     Shape:
-        values (K, S, C) of K systems; labels (C,).
+        values (K, S, C) of K systems.
     """
     means, samples = [], []
-    for index, ((values, labels), higher) in enumerate(zip(tasks, higher_is_better, strict=True)):
+    for index, ((values, cases), higher) in enumerate(zip(tasks, higher_is_better, strict=True)):
         sign = -1.0 if higher else 1.0
-        scores = np.stack([case_scores(system, labels).mean() for system in values])
+        scores = np.stack([case_scores(system, cases).mean() for system in values])
         means.append(stats.rankdata(sign * scores))
         drawn = []
-        for seed_weights, case_weights in resamples(values.shape[1], values.shape[2], repeats, seed + index):
-            runs = np.stack([case_scores(system, labels, case_weights) for system in values])
+        for seed_weights, weights in resamples(values.shape[1], cases.persons, repeats, seed + index):
+            runs = np.stack([case_scores(system, cases, weights) for system in values])
             drawn.append((runs * seed_weights).sum(axis=2))
         samples.append(stats.rankdata(sign * np.concatenate(drawn, axis=1), axis=0, nan_policy="propagate"))
     average = np.stack(samples).mean(axis=0)  # NaN where a resample lacks a class

@@ -81,8 +81,9 @@ def labels(results: Results) -> Section:
     level = "all labels"
     words = f"Score against the number of training cases (band: one standard deviation over seeds); dashed: {level}, "
     words += f"“{title_of(results, 'systems', results.baseline)}”."
-    clean = [cell for cell in results.cells if not cell.noise]
-    panels = _score_panels(results, clean, lambda cell: cell.count, "training cases", baseline_level=True)
+    least = {task: min(cell.noise for cell in results.cells if cell.task == task) for task in _tasks(results)}
+    cells = [cell for cell in results.cells if cell.noise == least[cell.task]]
+    panels = _score_panels(results, cells, lambda cell: cell.count, "training cases", baseline_level=True)
     return _chart_section("labels", "Label fractions", words, panels, "one number of labels")
 
 
@@ -92,10 +93,15 @@ def noise(results: Results) -> Section:
         "Score against the noise of the training labels: the largest radius, in mm, by which they are eroded or "
         "dilated. Test and validation labels are clean."
     )
-    cells = [cell for cell in results.cells if cell.labels == "all"]
+    most = {task: max(cell.count for cell in results.cells if cell.task == task) for task in _tasks(results)}
+    cells = [cell for cell in results.cells if cell.count == most[cell.task]]
     panels = _score_panels(results, cells, lambda cell: cell.noise, "label noise, mm", baseline_level=False)
     section = _chart_section("noise", "Label noise", words, panels, "one strength of label noise")
     return replace(section, blocks=[*section.blocks, *_noise_pictures(results)])
+
+
+def _tasks(results: Results) -> set[str]:
+    return {cell.task for cell in results.cells}
 
 
 def _noise_pictures(results: Results) -> list[Picture]:

@@ -11,7 +11,7 @@ import functools
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pydoc import locate
 from typing import Any
@@ -42,22 +42,39 @@ def check_command_line(arguments: Sequence[str] | None = None) -> None:
     texts = _parse(COMMANDS[given[0]], given[1:])
     values = {key: _value(text) for key, text in texts.items()}
     values = {**_content(values.get("args_file")), **values}
-    parser = ConfigParser()
-    parser.read_config(values["config_file"])
     names = {*inspect.signature(run).parameters, *inspect.signature(ConfigWorkflow).parameters, "workflow_name"}
     names |= _tracking_keys(values.get("tracking"))
+    check_keys(values["config_file"], values, names, "--")
+    _check_folders(texts)
+
+
+def check_keys(
+    config_files: str | Sequence[str], settings: Mapping[str, Any], others: Collection[str] = (), mark: str = ""
+) -> None:
+    """Refuse settings whose keys config files do not have.
+
+    Args:
+        config_files: of MONAI, one or several.
+        settings: by key.
+        others: keys that are known beside.
+        mark: what a key begins with in the message.
+
+    Raises:
+        ValueError: for all unknown keys, each with the nearest known one; one line.
+    """
+    parser = ConfigParser()
+    parser.read_config(config_files)
     wrong = []
     # another _target_ first: the other keys may be its arguments
-    for key, value in sorted(values.items(), key=lambda item: not item[0].endswith("_target_")):
-        if key in names or key.startswith(ConfigParser.meta_key):
+    for key, value in sorted(settings.items(), key=lambda item: not item[0].endswith("_target_")):
+        if key in others or key.startswith(ConfigParser.meta_key):
             continue
-        if _is_known(parser, key, values):
+        if _is_known(parser, key, settings):
             parser[key] = value
         else:
-            wrong.append(f"--{key}{_advice(parser, key, names)}")
+            wrong.append(f"{mark}{key}{_advice(parser, key, set(others), mark)}")
     if wrong:
         raise ValueError(f"unknown settings: {', '.join(wrong)}: correct them, or leave them out")
-    _check_folders(texts)
 
 
 def _own_arguments() -> list[str]:
@@ -149,7 +166,7 @@ def _ids(config: Any, before: str = "") -> Iterator[str]:
         yield from _ids(value, f"{before}{name}::")
 
 
-def _advice(parser: ConfigParser, key: str, names: set[str]) -> str:
+def _advice(parser: ConfigParser, key: str, names: set[str], mark: str) -> str:
     """Return the nearest known key, in brackets; nothing where none is near."""
     parent, _, name = key.rpartition("::")
     place: Any = parser.get(parent or "")
@@ -158,7 +175,7 @@ def _advice(parser: ConfigParser, key: str, names: set[str]) -> str:
         beside |= _arguments(place) or set()
     known = [f"{parent}::{one}" for one in beside] if parent else [*beside, *names]
     near = get_close_matches(key, known, 1) or [one for one in _ids(parser.config) if one.endswith(f"::{name}")]
-    return f" (did you mean --{near[0]}?)" if near else ""
+    return f" (did you mean {mark}{near[0]}?)" if near else ""
 
 
 def _check_folders(texts: Mapping[str, str]) -> None:
