@@ -43,7 +43,7 @@ def write_case(folder: Path, name: str, side: int, value: int = 420) -> dict:
     files = {key: folder / f"{name}_{key}.nii.gz" for key in ("image", "label")}
     for key, array in (("image", voxels), ("label", label)):
         nibabel.save(nibabel.Nifti1Image(array, AFFINE), files[key])
-    return {"image": str(files["image"]), "label": str(files["label"]), "case": name}
+    return {"image": str(files["image"]), "label": str(files["label"]), "case": name, "group": name[:1]}
 
 
 class Bright(nn.Module):
@@ -85,6 +85,7 @@ def test_rows_are_measured_on_the_scans_own_grid(evaluated):
     with (output / "evaluation.csv").open() as stream:
         rows = {row["case"]: row for row in csv.DictReader(stream)}
     assert list(rows) == ["same", "wide", "healthy", "small"]
+    assert [row["group"] for row in rows.values()] == ["s", "w", "h", "s"]
     assert int(rows["same"]["reference_voxels"]) == 8 * 8 * 6
     assert float(rows["same"]["reference_ml"]) == pytest.approx(8 * 8 * 6 * abs(np.linalg.det(AFFINE[:3, :3])) / 1000)
     assert float(rows["same"]["iou"]) > 0.95

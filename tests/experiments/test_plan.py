@@ -187,22 +187,54 @@ def test_own_scans_of_a_datalist_need_no_others(tmp_path):
     [
         [
             {"settings": {**miniature()["settings"], "learning_rte": 0.01}},
-            r"heart-scratch-.*: train: unknown settings: learning_rte \(did you mean learning_rate\?\)",
+            r"heart-scratch-.*: unknown settings: learning_rte \(did you mean learning_rate\?\)",
         ],
         [{"systems": {"scratch": {"settings": {"transfr": "encoder"}}}}, r"unknown settings: transfr \(.*transfer\?"],
         [
             {"pretraining": {**PRETRAINING, "settings": {"corruption::decresing": 0}}},
-            "universal-.*: train: unknown settings: corruption::decresing",
+            "universal-.*: unknown settings: corruption::decresing",
         ],
         [
             {"pretraining": {**PRETRAINING, "prepare": {"patchsize": 3}}},
-            r"cubes-.*: prepare: unknown settings: patchsize",
+            r"cubes-.*: unknown settings: patchsize",
         ],
     ],
 )
 def test_a_setting_that_a_bundle_does_not_have_is_named(tmp_path, changes, message):
     with pytest.raises(ValueError, match=f"^experiment: .*{message}"):
         planned(tmp_path, **changes)
+
+
+def test_settings_of_any_step_are_known(tmp_path):
+    """Those of the evaluation alone, parts of a component, and additions to what is there."""
+    settings = {**miniature()["settings"], "threshold": 0.4, "overlays": False, "optimizer::eps": 1e-7, "+imports": []}
+    pretraining = {**PRETRAINING, "settings": {**PRETRAINING["settings"], "probe_cubes": 10, "corruption::inner": 0.5}}
+    _, jobs = planned(tmp_path, settings=settings, pretraining=pretraining)
+    assert all(step.settings["threshold"] == 0.4 for job in jobs if job.kind == "run" for step in job.steps)
+    with pytest.raises(ValueError, match=r"unknown settings: \+import "):
+        planned(tmp_path / "b", settings={**miniature()["settings"], "+import": []})
+
+
+def test_labels_of_a_classification_that_keep_the_same_cases_are_one(tmp_path):
+    """Beside a segmentation, whose steps an epoch are set."""
+    training = [{"image": f"{number}.nii", "label": number % 2} for number in range(20)]
+    (tmp_path / "list.json").write_text(json.dumps({"training": training, "validation": training[:2]}))
+    task = {"bundle": "alzheimers_mri_classification", "metric": "auc", "modality": "mri", "datalist": "list.json"}
+    tasks = {"adc": task, "heart": miniature()["tasks"]["heart"]}
+    settings = {"device": "cpu", "batch_size": 2}
+    _, jobs = planned(
+        tmp_path,
+        tasks=tasks,
+        systems={"scratch": {}},
+        settings=settings,
+        labels=[2, 3, 4, 19, "all"],
+        seeds=[0],
+        steps_per_epoch=4,
+    )
+    found = [(job.facts["task"], job.facts["asked"], job.facts["labels"]) for job in jobs]
+    assert [one for one in found if one[0] == "adc"] == [("adc", 2, 2), ("adc", 3, 4), ("adc", "all", 20)]
+    assert [one for one in found if one[0] == "heart"] == [("heart", 2, 2), ("heart", "all", 3)]
+    assert ["cubes_per_case" in job.steps[0].settings for job in jobs] == [job.facts["task"] == "heart" for job in jobs]
 
 
 def test_runs_that_normalize_alike_share_their_scans(tmp_path):
@@ -213,12 +245,17 @@ def test_runs_that_normalize_alike_share_their_scans(tmp_path):
         "scratch": {},
         "rate": {"settings": {"learning_rate": 0.1}},
         "coarse": {"settings": {"spacing": [3, 3, 3]}},
+        "nested": {"settings": {"scans::spacing": [3, 3, 3]}},
+        "follows": {"settings": {"follow_pretraining": True}, "weights": "a.pt"},
+        "follows_another": {"settings": {"follow_pretraining": True}, "weights": "b.pt"},
+        "other": {"weights": "b.pt"},
         "mine": {"settings": {"cache_dir": "/mine"}},
     }
     settings = {"device": "cpu"}
     _, jobs = planned(tmp_path, tasks={"adc": task}, systems=systems, settings=settings, labels=["all"], seeds=[0])
     folders = {job.facts["system"]: job.steps[0].settings["cache_dir"] for job in jobs}
-    assert folders["scratch"] == folders["rate"] != folders["coarse"]
+    assert folders["scratch"] == folders["rate"] == folders["other"]
+    assert len({folders[name] for name in ("scratch", "coarse", "nested", "follows", "follows_another", "mine")}) == 6
     assert folders["scratch"].startswith(str(tmp_path / "out" / "caches" / "adc-"))
     assert folders["mine"] == "/mine"
 

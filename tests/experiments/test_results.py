@@ -150,6 +150,29 @@ def test_cases_that_could_not_be_read_and_cases_of_one_person():
     assert values.shape == (1, 1, 12)
     assert (len(cases.people), cases.persons) == (12, 6)
     assert cell.scores("scratch").tolist() == [1.0]
+    earlier = {name: {key: value for key, value in one.items() if key != "group"} for name, one in case.items()}
+    earlier["c1#7"], case["c1#7"] = {"probability": 0.4, "label": 0}, {"probability": 0.4, "label": 1}  # another sample
+    cell.records["earlier"] = {0: {"metric": "auc", "cases": {"test": earlier}}}
+    for systems in (["scratch", "earlier"], ["earlier", "scratch"]):
+        values, cases = cell.values(systems)
+        assert (values.shape, cases.persons) == ((2, 1, 12), 6)
+    cases = Cell("n", "all", 0.0, 8, {"earlier": cell.records["earlier"]}).values(["earlier"])[1]
+    assert (len(cases.people), cases.persons) == (13, 12)  # the two samples of one scan
+
+
+def test_people_without_a_defined_case_do_not_count():
+    runs = [[0.1, None, 0.3, None], [0.2, None, None, None]]
+    better = [[0.2, 0.5, 0.4, None], [0.3, None, 0.4, None]]
+    cell = make_cell(scratch=runs, better=better, empty=[[None], [None]])
+    found = compare(cell, "better", "scratch", repeats=50)
+    assert found is not None
+    assert (found.cases, found.people) == (2, 2)
+    np.testing.assert_allclose(found.difference.by_seed, [0.1, 0.1])
+    assert np.isnan(cell.scores("empty")).all()
+    assert "not defined" in sections.scores(make_results([cell])).to_markdown()
+    alone = make_cell(scratch=[[0.1], [0.2]], better=[[0.5], [0.6]])
+    [one] = compare_all(make_results([alone]), repeats=50)
+    assert (one.people, one.verdict) == (1, "too few runs")
 
 
 def test_a_table_names_the_cases_of_each_of_its_rows():

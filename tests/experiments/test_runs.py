@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 from conftest import REPOSITORY
@@ -194,6 +195,13 @@ def test_an_error_of_any_kind_ends_one_job_alone(tmp_path, monkeypatch):
     assert "TypeError" in outcomes[0].message
     assert "Traceback" in (tmp_path / "broken" / "record.log").read_text()
     assert state_of(tmp_path / "broken") == "failed"
+    shutil.copy(tmp_path / "whole" / "validation" / "evaluation.json", tmp_path / "broken" / "validation")
+    shutil.copy(tmp_path / "whole" / "validation" / "evaluation.csv", tmp_path / "broken" / "validation")
+    (tmp_path / "file").touch()
+    again = [jobs[0], replace(jobs[1], name="file", folder=tmp_path / "file")]
+    outcomes = list(run_locally(again, Options(False, 1, tmp_path), 1, Processes()))
+    assert [one.status for one in outcomes] == ["finished", "failed"]  # a file is no folder
+    assert state_of(tmp_path / "broken") == "finished"
     assert read_record(tmp_path / "whole")["summary"] == {"validation": dict.fromkeys(summary, 0.5)}
 
 

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import numpy as np
 from svg import texts
 
@@ -38,4 +41,8 @@ def test_intervals_are_colored_by_what_they_say():
     for color in ("#009e73", "#0072b2", "#d55e00"):
         assert color in drawing
     assert "#009e73" not in draw_intervals([("task", estimates)], "ranks", "rank", zero=False)
+    certain = [replace(estimate, certain=False) for estimate in estimates]
+    assert not {"#009e73", "#d55e00"} & set(
+        re.findall("#[0-9a-f]{6}", draw_intervals([("task", certain)], "few", "gain"))
+    )
     assert faint_line()["linewidth"] < 2

@@ -76,8 +76,8 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """What the interval says; one seed of a task is no sample of its trainings."""
-        if np.isnan(self.low) or (self.seeds if self.fewest is None else self.fewest) < 2:
+        """What the interval says; one seed of a task is no sample of its trainings, nor one person of its cases."""
+        if np.isnan(self.low) or (self.seeds if self.fewest is None else self.fewest) < 2 or self.people < 2:
             return TOO_FEW
         return "helps" if self.low > 0 else "hurts" if self.high < 0 else "does not help here"
 

@@ -7,18 +7,20 @@ changed is another. Paths are not among them: the folders may move.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..utils.command_line import check_keys
 from ..utils.digests import digest
-from ..utils.settings import to_bool
 from .cases import count_cases, task_datalists, write_once
 from .jobs import DIGITS, FOLDERS, PRETRAINING, RUN, STORE, Job, Places, Step
 from .pretrainings import plan_pretrainings
 
-NORMALIZATION = ("intensity_range", "intensity_scale", "spacing", "foreground_crop", "follow_pretraining")
+NORMALIZATION = (
+    *("intensity_range", "intensity_scale", "spacing", "foreground_crop", "follow_pretraining"),
+    *("scans", "recipe", "settings"),  # that take them
+)
 
 
 def make_jobs(grid: Mapping[str, Any], places: Places) -> list[Job]:
@@ -48,13 +50,17 @@ def make_jobs(grid: Mapping[str, Any], places: Places) -> list[Job]:
 
 
 def _check_settings(jobs: Iterable[Job]) -> None:
-    """Refuse a setting that a step's bundle does not have: MONAI would pass over it in silence."""
-    steps = {(step.configs, frozenset(step.settings)): (job, step) for job in jobs for step in job.steps}
-    for job, step in steps.values():
-        try:
-            check_keys(list(step.configs), step.settings)
-        except ValueError as error:
-            raise ValueError(f"experiment: {job.name}: {step.name}: {error}") from None
+    """Refuse a setting that none of a job's steps has: MONAI would pass over it in silence."""
+    checked = set()
+    for job in jobs:
+        configs = job.steps[-1].configs  # an evaluation's are those of the training and its own
+        settings = {key: value for step in job.steps for key, value in step.settings.items()}
+        if (configs, frozenset(settings)) not in checked:
+            checked.add((configs, frozenset(settings)))
+            try:
+                check_keys(list(configs), settings)
+            except ValueError as error:
+                raise ValueError(f"experiment: {job.name}: {error}") from None
 
 
 def _runs(
@@ -64,17 +70,31 @@ def _runs(
     pretrainings: Mapping[tuple[str, str], tuple[Job, ...]],
 ) -> Iterator[Job]:
     systems = sorted(grid["systems"], key=lambda name: name != grid["baseline"])
+    counts = {task: _counts(grid, task, listed[task]["training"]) for task in grid["tasks"]}
     for seed in grid["seeds"]:
         for labels in grid["labels"]:
             for noise in grid["label_noise"]:
                 for task in grid["tasks"]:
-                    classified = grid["tasks"][task].get("metric") == "auc"
-                    cases, share = count_cases(listed[task]["training"], labels, classified)
+                    cases, share = counts[task].get(labels, (0, 0.0))
                     for system in systems if cases else []:
                         before = pretrainings.get((system, task))
                         cell = {"task": task, "system": system, "seed": seed, "labels": cases, "label_noise": noise}
                         cell |= {"asked": labels, "label_fraction": share}
                         yield _run(grid, listed[task], places, cell, before[-1] if before else None)
+
+
+def _counts(grid: Mapping[str, Any], task: str, training: Sequence[Any]) -> dict[Any, tuple[int, float]]:
+    """Return for each of the grid's labels how many cases and which share these are; without those that repeat another.
+
+    Of labels that are the same cases the first are kept, or "all".
+    """
+    classified = grid["tasks"][task].get("metric") == "auc"
+    found: dict[int, tuple[Any, float]] = {}
+    for labels in grid["labels"]:
+        count, share = count_cases(training, labels, classified)
+        if count and (count not in found or labels == "all"):
+            found[count] = labels, share
+    return {labels: (count, share) for count, (labels, share) in found.items()}
 
 
 def _run(
@@ -87,7 +107,7 @@ def _run(
     settings |= {"seed": cell["seed"], "label_fraction": cell["label_fraction"]}
     if cell["label_noise"]:
         settings["label_noise"] = cell["label_noise"]
-    if "steps_per_epoch" in grid:
+    if "steps_per_epoch" in grid and task.get("metric") != "auc":
         cubes = grid["steps_per_epoch"] * settings["batch_size"] / cell["labels"]
         settings["cubes_per_case"] = max(1, round(cubes))
     overlays, weights = tuple(system.get("configs", ())), [system["weights"]] if "weights" in system else []
@@ -136,7 +156,7 @@ def _run_paths(
 def _normalization(system: Mapping[str, Any], before: Job | None, settings: Mapping[str, Any]) -> str:
     """Return a digest of what normalizes the scans of a classification, which runs with the same one share."""
     own = {key: value for key, value in settings.items() if key.split("::")[0] in NORMALIZATION}
-    follows = to_bool(own.get("follow_pretraining", False), "follow_pretraining")
+    follows = str(own.get("follow_pretraining", False)).lower() != "false"
     weights = (before.name if before else system.get("weights")) if follows else None
     return digest([own, system.get("configs", []), weights], DIGITS)
 

@@ -7,6 +7,7 @@ import csv
 import json
 import math
 import subprocess
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,9 +83,11 @@ def read_cases(folder: Path, metric: str) -> tuple[dict[str, Any], dict[str, flo
         ValueError: when the evaluation has no such metric.
     """
     cases: dict[str, Any] = {}
+    seen: Counter[str] = Counter()
     with (folder / "evaluation.csv").open(encoding="utf-8", newline="") as stream:
         for row in csv.DictReader(stream):
-            name = row["case"] if row["case"] not in cases else f"{row['case']}#{len(cases)}"
+            seen[row["case"]] += 1  # within the case: other runs may have been unable to read other cases
+            name = row["case"] if seen[row["case"]] == 1 else f"{row['case']}#{seen[row['case']] - 1}"
             values = {key: _number(row.get(key)) for key in CASE_METRICS[metric]}
             if metric != "auc" or None not in values.values():  # the row of a file that cannot be read is empty
                 cases[name] = {**values, "group": row.get("group") or row["case"]}

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -83,31 +83,40 @@ class Cell:
     def values(self, systems: Sequence[str]) -> tuple[np.ndarray, Cases]:
         """Values of the cases and seeds that all of the systems have, and what these cases are.
 
-        A case that a classification could not score, as its files could not be read, is left out.
+        Left out are cases that no seed defines for all systems, and samples that a classification could not score.
 
         Shape:
             values (K, S, C) of K systems.
         """
         seeds = sorted(set.intersection(*(set(self.records.get(system, {})) for system in systems)))
         tables = [[self.records[system][seed]["cases"].get(self.split, {}) for seed in seeds] for system in systems]
-        shared = [set(table) for row in tables for table in row]
-        names = sorted(set.intersection(*shared)) if shared else []
-        classified = self.metric == "auc"
-        key = "probability" if classified else self.metric
-        if classified:
-            scored = (all(table[name][key] is not None for row in tables for table in row) for name in names)
-            names = [name for name, there in zip(names, scored, strict=True) if there]
+        found = [table for row in tables for table in row]
+        names = sorted(set.intersection(*map(set, found))) if found else []
+        names = [name for name in names if self._is_defined([[table[name] for table in row] for row in tables])]
+        key = "probability" if self.metric == "auc" else self.metric
         values = np.array([[[_number(table[n].get(key)) for n in names] for table in row] for row in tables])
         codes: dict[str, int] = {}  # persons in the order of their first cases
-        first = [tables[0][0][name] for name in names]
-        people = [codes.setdefault(case.get("group", n), len(codes)) for n, case in zip(names, first, strict=True)]
-        labels = np.array([case["label"] for case in first]) if classified else None
+        people = [codes.setdefault(_person(name, found), len(codes)) for name in names]
+        labels = np.array([found[0][name]["label"] for name in names]) if self.metric == "auc" else None
         return values.reshape(len(systems), len(seeds), len(names)), Cases(np.array(people, int), labels)
 
+    def _is_defined(self, case: Sequence[Sequence[Record]]) -> bool:
+        """Whether a case, as each system (K) has it in each seed (S), can be compared."""
+        if self.metric == "auc":
+            labels = {run["label"] for runs in case for run in runs}
+            return len(labels) == 1 and all(run["probability"] is not None for runs in case for run in runs)
+        defined = [[run.get(self.metric) is not None for run in runs] for runs in case]
+        return bool(np.array(defined).all(axis=0).any())
+
     def scores(self, system: str) -> np.ndarray:
-        """Score of each finished run of a system (S,)."""
+        """Score of each finished run of a system (S,), NaN where no case defines it."""
         values, cases = self.values([system])
-        return case_scores(values[0], cases) if values.size else np.empty(0)
+        return case_scores(values[0], cases) if values.size else np.full(values.shape[1], np.nan)
+
+
+def _person(name: str, found: Sequence[Mapping[str, Record]]) -> str:
+    """Return the person that a case shows; records of earlier versions lack it, and name a scan's samples by number."""
+    return next((table[name]["group"] for table in found if "group" in table[name]), name.partition("#")[0])
 
 
 def _number(value: Any) -> float:

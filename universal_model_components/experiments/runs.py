@@ -76,14 +76,14 @@ def perform(job: Job, options: Options, processes: Processes) -> Outcome:
         Stopped: when `processes` are stopped.
     """
     for look in itertools.count(1):
-        with locked(job.folder / "lock") as lock:
-            if lock is not None:
-                try:
+        try:
+            with locked(job.folder / "lock") as lock:
+                if lock is not None:
                     return _perform_locked(job, options, processes, lock)
-                except Stopped:
-                    raise
-                except Exception as error:  # of whatever kind: the other jobs go on
-                    return _failed(job, error)
+        except Stopped:
+            raise
+        except Exception as error:  # of whatever kind: the other jobs go on
+            return _failed(job, error)
         if job.kind == RUN and look > 1:
             break
         if processes.stopped.wait(LOCK_SECONDS):
@@ -115,6 +115,7 @@ def _perform_locked(job: Job, options: Options, processes: Processes, lock: int)
             if status:
                 log = job.folder / f"{step.name}.log"
                 return Outcome(job.name, FAILED, f"{step.name} failed with exit code {status} ({_end_of(log)}): {log}")
+    write_json(job.folder / STATE, state)  # what failed before has not failed now
     _write_record(job, [step.name for step in steps], state, options)
     return Outcome(job.name, FINISHED)
 

@@ -119,7 +119,8 @@ def differences(results: Results, pooled: Sequence[Comparison], comparisons: Seq
             f"Gain over “{base}” in percentage points, from pairs of runs with the same seed on the same cases; a "
             f"positive gain is better. The {100 * LEVEL:g} % intervals are Student's t times a bootstrap standard "
             "error that draws seeds and cases again, the cases of a person together. “Helps” and “hurts” are intervals "
-            "that exclude zero, where each task has two pairs of runs or more. Runs of a system on a task share one "
+            "that exclude zero, where each task has two pairs of runs or more. Tasks are drawn independently, also "
+            "where they show the same people. Runs of a system on a task share one "
             "pre-training: how much another one would differ is not in the intervals."
         ),
         Words(
@@ -149,7 +150,7 @@ def _caption(results: Results, found: Sequence[Comparison]) -> str:
     return (
         f"Gain in {' or '.join(metrics)} over “{title_of(results, 'systems', results.baseline)}” on "
         f"{' and '.join(splits)} cases. Dots are means of {pairs} of runs with the same seed, lines "
-        f"{100 * LEVEL:g} % intervals: green helps, red hurts, blue includes zero."
+        f"{100 * LEVEL:g} % intervals: green helps, red hurts, blue includes zero, or has too few runs."
     )
 
 
@@ -159,7 +160,7 @@ def _task(results: Results, task: str) -> str:
 
 def _estimate(results: Results, c: Comparison) -> Estimate:
     name = f"{title_of(results, 'systems', c.system)}, {c.setting}"
-    return Estimate(name, 100 * c.difference.estimate, 100 * c.low, 100 * c.high)
+    return Estimate(name, 100 * c.difference.estimate, 100 * c.low, 100 * c.high, c.verdict != TOO_FEW)
 
 
 def _gains(results: Results, task: str, found: Sequence[Comparison]) -> Table:

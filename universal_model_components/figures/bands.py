@@ -102,12 +102,13 @@ def _shared_legend(figure: Figure, axes: Sequence[Axes]) -> None:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its interval."""
+    """A value with its interval; `certain` is false where the interval is from too little to be believed."""
 
     name: str
     value: float
     low: float
     high: float
+    certain: bool = True
 
 
 def draw_intervals(
@@ -122,7 +123,8 @@ def draw_intervals(
         panels: title and estimates each.
         name: of the figure, see `svg_style`.
         xlabel: what is estimated.
-        zero: draw a line at 0; an interval to the right of it is green, to the left of it red, across it blue.
+        zero: draw a line at 0; an interval to the right of it is green, to the left of it red; one across it,
+            or that is not certain, is blue.
     """
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
@@ -132,7 +134,8 @@ def draw_intervals(
         axes = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
         for axis, (title, estimates) in zip(axes, panels, strict=False):
             for place, estimate in enumerate(estimates):
-                color = (GREEN if estimate.low > 0 else RED if estimate.high < 0 else BLUE) if zero else BLUE
+                color = GREEN if estimate.low > 0 else RED if estimate.high < 0 else BLUE
+                color = color if zero and estimate.certain else BLUE
                 axis.plot([estimate.low, estimate.high], [place, place], color=color, solid_capstyle="butt")
                 axis.plot(estimate.value, place, "o", color=color, markersize=5)
             if zero:

@@ -120,10 +120,12 @@ def _tracking_keys(tracking: Any) -> set[str]:
 def _is_known(parser: ConfigParser, key: str, values: Mapping[str, Any]) -> bool:
     if key in parser:
         return True
+    if key.startswith("+"):  # of what is there; MONAI would make a new key of another one
+        return _is_known(parser, key[1:], values)
     parent, name = ReferenceResolver.split_id(key, last=True)
     used = _references(parser, values)
     if not parent:
-        return key in used or key.startswith("+")
+        return key in used
     place = parser.get(parent)
     if not isinstance(place, Mapping):
         return False
