@@ -61,7 +61,7 @@ def test_training_and_inference_see_the_same_cubes(task, spacing, small):
 
 def test_without_validation_cases_the_last_model_is_kept(small, tmp_path, caplog):
     datalist = change_datalist(small.data(LNC), tmp_path, lambda content: content.update(validation=[]))
-    small.run(LNC, "train", datalist=datalist, epochs=2)
+    small.run(LNC, "train", datalist=datalist, epochs=2, early_stopping_patience=1, validation_negatives="null")
     assert "has no 'validation' cases: the last epoch's model is kept" in caplog.text
     last = checkpoint(tmp_path)
     assert all(torch.equal(value, last[name]) for name, value in model(tmp_path).items())

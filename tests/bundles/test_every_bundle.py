@@ -38,6 +38,20 @@ def test_bundle_is_complete(bundle):
     assert "<part>" not in (bundle / "configs/metadata.json").read_text()
 
 
+@pytest.mark.parametrize(
+    ("configs", "engine", "network"),
+    [[("train", "evaluate"), "validate::evaluator", "@placed_network"], [("inference",), "evaluator", "@network"]],
+)
+def test_engines_that_train_nothing_place_their_network(bundle, configs, engine, network):
+    """MONAI's evaluators move no network: on a GPU, one that stays where it was made would meet inputs elsewhere."""
+    if bundle.name == PRETRAINING and "evaluate" in configs:
+        pytest.skip("its evaluation is a class of its own, which moves the network")
+    parser = ConfigParser()
+    parser.read_config([str(bundle / f"configs/{name}.json") for name in configs])
+    assert parser[f"{engine}::network"] == network
+    assert "@device" in parser[network[1:]]
+
+
 def test_network_is_what_the_metadata_say(bundle):
     verify_net_in_out("network_def", device="cpu", features=FEATURES, **tool_files(bundle))
     parser = ConfigParser(json.loads((bundle / "configs/metadata.json").read_text()))

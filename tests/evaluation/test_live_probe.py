@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import nibabel
+import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine, Events
@@ -119,6 +121,19 @@ def test_it_is_off_by_default_and_needs_scans_when_on(datalist):
     assert seen == [{}, {}, {}]
     with pytest.raises(ValueError, match="probe_interval: a probe needs labeled scans: give probe_data::datalist"):
         run(datalist, datalist=None)
+
+
+def test_masks_and_modalities_that_cannot_be_used_are_named(datalist):
+    with pytest.raises(ValueError, match=r"probe_data::modality: 'pet' is none of the cubes' \['mri'\]"):
+        run(datalist, modality="pet")
+    for file in datalist.parent.rglob("*.nii.gz"):
+        if "label" in str(file.relative_to(datalist.parent)):
+            scan = nibabel.load(file)
+            nibabel.save(nibabel.Nifti1Image(np.zeros(scan.shape, np.uint8), scan.affine), file)
+    with pytest.raises(
+        ValueError, match="probe_data::datalist: the masks of 'training' are all foreground or all back"
+    ):
+        run(datalist)
 
 
 def test_training_stops_when_the_features_get_no_better(datalist):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 
 from universal_model_components.cubes.store import CubeDataset, cube_records, read_index
 from universal_model_components.evaluation.restoration import RestorationEvaluation, cube_cases
@@ -184,6 +184,9 @@ def test_probes_that_cannot_be_run_say_why(evaluation, cube_store):
     report = evaluation(dataset=one[0], training_dataset=one[1], modalities=["mri"]).run()
     assert report["probes"]["modality"]["skipped"].startswith("the training cases have only 'mri' cubes")
     assert "levels" in report["probes"]["scale"]
+    report = evaluation(dataset=one[1], training_dataset=one[1], modalities=["mri"]).run()
+    assert report["probes"]["scale"]["skipped"] == "it would be tested on the cases that it is trained on"
+    assert "levels" not in report["probes"]["scale"]
 
 
 def broken_network():
@@ -231,6 +234,20 @@ def test_bundle_has_the_properties_of_a_training_workflow(bundles, cube_store, t
     workflow = ConfigWorkflow(bundle_files(bundles), workflow_type="train", logging_file=False, **settings)
     workflow.initialize()
     assert workflow.check_properties() == []
+
+
+@pytest.mark.parametrize("share", [0.0, 0.6])
+def test_masking_is_measured_alone_where_training_masks(share, bundles, cube_store, weights):
+    parser = ConfigParser()
+    parser.read_config(bundle_files(bundles))
+    parser.update({"cube_store": str(cube_store), "pretrained_weights": str(weights), "corruption::mask": share})
+    kinds = parser.get_parsed_content("kinds")
+    assert set(kinds) == {*KINDS, *(["mask"] if share else [])}
+    if share:
+        cubes = torch.ones(2, 1, 16, 16, 16)
+        corrupted, _ = kinds["mask"](cubes, seeds=torch.arange(2))
+        assert set(corrupted.unique().tolist()) == {0.0, 1.0}
+        assert float(corrupted.mean()) == pytest.approx(0.4, abs=0.05)
 
 
 @pytest.mark.parametrize(("spacing", "warned"), [(None, False), ([2.0, 1.0, 1.0], True)])

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -171,6 +172,8 @@ def test_every_rank_validates_something_and_every_case_is_validated(cases, ranks
     shares = [share_of_rank(cases, rank, ranks) for rank in range(ranks)]
     assert all(shares)
     assert {place for share in shares for place in share} == set(range(cases))
+    counts = Counter(place for share in shares for place in share)
+    assert len(set(counts.values())) == 1  # a mean over all is the mean over cases
     if cases >= ranks:
         assert sum(map(len, shares)) == cases
 

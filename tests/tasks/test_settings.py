@@ -92,6 +92,33 @@ def test_a_bad_setting_of_fine_tuning_is_named_in_one_line(key, value, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("settings", "wrong"),
+    [
+        [{}, True],
+        [{"features": [4, 8, 16]}, False],
+        [{"features": [4, 8, 16, 32, 64], "patch_size": [32, 32, 32]}, True],
+        [{"patch_size": [8, 16, 16]}, True],
+        [{"patch_size": [32, 16, 16]}, False],
+        [{"amp": False}, False],
+    ],
+)
+def test_bfloat16_on_a_cpu_needs_more_than_two_voxels(settings, wrong):
+    """PyTorch 2.13's gradients of a convolution's weights are wrong where the first side has 2 voxels."""
+    given = {"amp": "true", "device": "cpu", "features": [4, 8, 16, 32], "patch_size": [16, 16, 16], **settings}
+    if not wrong:
+        check_settings({"transfer": "encoder", **given})
+        return
+    least = 4 * 2 ** (len(given["features"]) - 1)
+    with pytest.raises(ValueError, match=f"^amp: .*give amp false, or a patch_size that begins with {least} or more"):
+        check_settings({"transfer": "encoder", **given})
+
+
+def test_a_task_is_trained_on_patches():
+    with pytest.raises(ValueError, match=r"^patch_size: null is for inference"):
+        check_settings({"transfer": "encoder", "patch_size": "null"})
+
+
 def test_statistics_that_the_network_does_not_keep_cannot_be_estimated():
     settings = {"transfer": "encoder", "loaded_statistics": "reestimated", "batch_statistics": "true"}
     with pytest.raises(ValueError, match=r"^loaded_statistics: .* give batch_statistics false"):
@@ -112,6 +139,15 @@ PRETRAINING = {"alpha": 1, "schedule": {}, "mial": "false", "scale_classifier": 
         [{"modalities": ["ct", "us"], "spacing": None, "intensity_range": {"ct": None}}, "for modality 'us'"],
         [{"modalities": ["ct"], "modality": "mri"}, r"modality: 'mri' is not one of \['ct'\]"],
         [{"dataset_dir": "null"}, "dataset_dir: null is for prepare"],
+        [
+            {
+                "mial": True,
+                "modalities": ["ct"],
+                "learning_rate": {"unet": 1, "scale_classifier": 1, "discriminator": 1},
+            },
+            "mial: there is one modality, 'ct', to tell from no other: give mial false",
+        ],
+        [{"probe_patience": 2, "probe_interval": 0}, "probe_patience: there is no probe to wait for"],
     ],
 )
 def test_settings_of_pretraining_that_do_not_fit_together(changes, message):

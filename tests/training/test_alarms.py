@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -64,6 +65,36 @@ def test_parts_that_are_switched_off_give_no_alarm():
     metrics = {name: value for name, value in GOOD.items() if not name.endswith("classes")}
     alarm(SimpleNamespace(state=SimpleNamespace(metrics=metrics)))
     assert lines == []
+
+
+def test_a_resumed_run_with_less_patience_says_it_once():
+    lines: list[str] = []
+    first = PretrainingAlarm(patience=10, warn=lines.append)
+    validate(first, 5, val_scale_classes=1)
+    second = PretrainingAlarm(patience=3, warn=lines.append)
+    second.load_state_dict(first.state_dict())
+    validate(second, 20, val_scale_classes=1)
+    third = PretrainingAlarm(patience=3, warn=lines.append)
+    third.load_state_dict(second.state_dict())
+    validate(third, 5, val_scale_classes=1)
+    assert len(lines) == 1
+    chance = ChanceAlarm("accuracy", 10, patience=3, warn=lines.append)
+    chance.load_state_dict({"count": 8})
+    for _ in range(5):
+        chance(SimpleNamespace(state=SimpleNamespace(metrics={"accuracy": 0.1})))
+    assert len(lines) == 2
+
+
+def test_one_class_among_the_cubes_is_no_fault_of_a_classifier():
+    lines: list[str] = []
+    validate(PretrainingAlarm(1, lines.append), 3, val_scale_classes=math.nan, val_modality_classes=math.nan)
+    assert lines == []
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_restoration_that_is_not_finite_ends_the_run(value):
+    with pytest.raises(FloatingPointError, match=f"val_restoration is {value}: give lower learning rates"):
+        validate(PretrainingAlarm(), val_restoration=value)
 
 
 def test_a_resumed_run_counts_on():

@@ -7,7 +7,8 @@ import random
 import numpy as np
 import pytest
 import torch
-from ignite.engine import Events
+from ignite.engine import Engine, Events
+from torch import nn
 from trainers import assert_same, make_trainer, state
 
 from universal_model_components.training.checkpoints import RandomState, TrainingCheckpoint
@@ -172,6 +173,29 @@ def test_what_an_earlier_checkpoint_does_not_state_is_named(tmp_path, caplog):
     torch.save({**state, "settings": {"seed": 1}}, file)
     with pytest.raises(ValueError, match="written with seed=1, this run has 0"):
         run(tmp_path, epochs=2, resume=True)
+
+
+def test_weights_that_are_not_finite_do_not_replace_a_checkpoint(tmp_path, caplog):
+    network, engine = nn.Linear(2, 1), Engine(lambda engine, batch: None)
+    TrainingCheckpoint(str(tmp_path), {"network": network}).attach(engine)
+    engine.run([0], 1)
+    kept = (tmp_path / "checkpoint.pt").read_bytes()
+    nn.init.constant_(network.weight, float("nan"))
+    engine.run([0], 2)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == kept
+    assert "checkpoint.pt: not written: the network's weights are not finite" in caplog.text
+
+
+def test_a_checkpoint_without_a_loss_scale_resumes_where_there_is_one(tmp_path, caplog):
+    """As from a CPU on a GPU, with amp."""
+    for resume in (False, True):
+        engine = Engine(lambda engine, batch: None)
+        if resume:
+            engine.scaler = torch.amp.GradScaler("cpu")
+        TrainingCheckpoint(str(tmp_path), {"network": nn.Linear(2, 1)}, resume=resume).attach(engine)
+        engine.run([0], 1 + resume)
+    assert engine.state.epoch == 2
+    assert "has no loss scale, as on a CPU: it starts anew" in caplog.text
 
 
 def test_random_state_round_trip():

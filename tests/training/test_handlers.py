@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 from monai.handlers import StatsHandler
 from trainers import WIDTH, make_evaluator, make_trainer
 
@@ -133,3 +133,16 @@ def test_early_stop(tmp_path):
     trainer.run()
     assert trainer.state.epoch < 9
     assert stop.state_dict()["counter"] == 2
+
+
+@pytest.mark.parametrize(("after", "last"), [(0, 3), (4.5, 7)])
+def test_epochs_that_do_not_count_and_a_metric_that_is_not_there(after, last):
+    """Two values without a new best after the first that counts; without values a run goes on."""
+    engine = Engine(lambda engine, batch: None)
+    engine.add_event_handler(Events.EPOCH_STARTED, lambda e: e.state.metrics.update(score=1 - e.state.epoch / 10))
+    for metric in ("score", "missing"):
+        stop = EarlyStop(None, metric, patience=2, higher_is_better=True, after=after)
+        stop.attach(engine)
+    engine.run([0], 9)
+    assert engine.state.epoch == last
+    assert stop.state_dict()["counter"] == 0

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from trainers import WIDTH, make_evaluator
@@ -38,6 +40,7 @@ def test_predicted_classes_are_counted():
     logits = torch.tensor([[2.0, 1.0, 0.0], [3.0, 1.0, 0.0], [0.0, 1.0, 5.0]])
     assert count_predicted(logits, torch.tensor([0, 1, 2])) == 2
     assert count_predicted(logits[:2], torch.tensor([0, 1])) == 1
+    assert math.isnan(count_predicted(logits, torch.tensor([1, 1, 1])))
 
 
 def test_corrupted_cubes_and_originals_are_taken_from_the_output():

@@ -16,7 +16,7 @@ def network() -> torch.nn.Module:
 def test_a_cpu_computes_in_bfloat16_and_the_logits_are_float32(network, generator):
     seen = []
     network.encoder.register_forward_hook(lambda part, inputs, outputs: seen.append(outputs[-1].dtype))
-    image = torch.rand(2, 1, 16, 16, 16, generator=generator)
+    image = torch.rand(2, 1, 32, 16, 16, generator=generator)
     exact = SimpleInferer()(image, network)
     mixed = MixedPrecisionInferer("true")(image, network)
     assert seen == [torch.float32, torch.bfloat16]
@@ -25,7 +25,7 @@ def test_a_cpu_computes_in_bfloat16_and_the_logits_are_float32(network, generato
 
 
 def test_gradients_are_those_of_float32_up_to_bfloat16s_rounding(network, generator):
-    image = torch.rand(2, 1, 16, 16, 16, generator=generator)
+    image = torch.rand(2, 1, 32, 16, 16, generator=generator)
     gradients = []
     for inferer in (MixedPrecisionInferer(False), MixedPrecisionInferer(True)):
         network.zero_grad()

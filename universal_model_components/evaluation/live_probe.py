@@ -166,6 +166,9 @@ class FeatureProbe:
         """Read the scans, cut the patches, and read out the untrained encoder."""
         if self.datalist is None or self.dataset_dir is None:
             raise ValueError("probe_interval: a probe needs labeled scans: give probe_data::datalist and dataset_dir")
+        if self.modality not in self.recipe["intensity_range"]:
+            known = sorted(self.recipe["intensity_range"])
+            raise ValueError(f"probe_data::modality: {self.modality!r} is none of the cubes' {known}")
         window, scale = (self.recipe[key][self.modality] for key in ("intensity_range", "intensity_scale"))
         keys, shape = ["image", "label"], list(self.recipe["patch_size"])
         steps = [
@@ -179,4 +182,8 @@ class FeatureProbe:
         for name, split in (("training", "training"), ("held_out", "validation")):
             cases = read_cases(self.datalist, self.dataset_dir, split)
             self.patches[name] = [patch for case in cases for patch in prepare(case)]
+            if len({bool(value) for patch in self.patches[name] for value in (patch["label"] > 0).unique()}) < 2:
+                raise ValueError(
+                    f"probe_data::datalist: the masks of {split!r} are all foreground or all background: give others"
+                )
         self.reference = read_out(untrained(self.network.encoder, self.seed), **self.patches)  # type: ignore[arg-type]

@@ -108,7 +108,8 @@ class RestorationEvaluation:
             mix = self.corruptions["overall"]
             train_set, test_set = (measure_features(self.network, part, mix, self.device) for part in (train, test))
             bar.set_postfix_str("probes")
-            probes = {name: self._probe(name, train_set, test_set) for name in self.classes}
+            shared = set(cube_cases(self.training_dataset)) & set(cube_cases(self.dataset))
+            probes = {name: self._probe(name, train_set, test_set, bool(shared)) for name in self.classes}
         report = {
             "split": self.split,
             "cubes": len(self.dataset),  # type: ignore[arg-type]
@@ -121,10 +122,12 @@ class RestorationEvaluation:
         }
         return report, rows
 
-    def _probe(self, name: str, train: Measured, test: Measured) -> dict[str, Any]:
+    def _probe(self, name: str, train: Measured, test: Measured, same_cases: bool) -> dict[str, Any]:
         """Probe one kind of label on every level, for clean and for corrupted input."""
         (train_features, train_labels), (test_features, test_labels) = train, test
         report = describe_probe(train_labels[name], test_labels[name], self.classes[name])
+        if same_cases and "skipped" not in report:
+            report["skipped"] = "it would be tested on the cases that it is trained on"
         if "skipped" in report:
             logger.warning("probe of %s skipped: %s", name, report["skipped"])
             return report

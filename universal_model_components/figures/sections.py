@@ -23,6 +23,7 @@ KINDS = {
     "shuffle": ("Local shuffling", "The voxels of thousands of small blocks are permuted within their block."),
     "inner": ("Inner painting", "A few boxes inside the cube are replaced by noise."),
     "outer": ("Outer painting", "Everything but a few windows is replaced by noise."),
+    "mask": ("Masking", "Blocks are set to 0, as many as in training."),
 }
 BASELINES = {"corrupted": "the input", "training_mean": "the training mean"}  # need no network and no original
 

@@ -22,6 +22,7 @@ from torch.utils.data import Dataset
 from ..imaging.reading import read_scan
 from ..imaging.scan_files import stem
 from ..imaging.unusable import Unusable, refusal
+from ..utils.settings import to_optional
 from .scan_cache import ScanCache
 from .segmentation_data import read_cases, take_label_fraction
 
@@ -155,7 +156,7 @@ class ClassificationDataset(Dataset):
     ) -> None:
         self.data, self.scans, self.transform = [complete(case) for case in data], scans, transform
         self.patch_size = [int(side) for side in patch_size]
-        self.negatives, self.seed = negatives, seed
+        self.negatives, self.seed = to_optional(negatives), seed
         self.problems: list[Unusable] = []
         self._choose()
 

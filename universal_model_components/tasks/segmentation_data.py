@@ -142,11 +142,12 @@ def take_label_fraction(cases: Sequence[dict[str, Any]], fraction: float, seed: 
 
 
 def share_of_rank(cases: int, rank: int = 0, world_size: int = 1) -> list[int]:
-    """Return the indices of the cases that a rank validates; with fewer cases than ranks some are validated twice.
+    """Return the indices of the cases that a rank validates; with fewer cases than ranks all are validated as often.
 
     Each rank needs one, because a collective metric waits for all of them. Without cases the result is empty.
     """
-    return [] if cases == 0 else [place % cases for place in range(rank, max(cases, world_size), world_size)]
+    times = math.ceil(world_size / cases) if cases else 0
+    return [place % cases for place in range(rank, times * cases, world_size)]
 
 
 class CaseDataset(CacheDataset):

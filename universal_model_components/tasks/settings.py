@@ -164,6 +164,8 @@ def _check_fine_tuning(settings: Mapping[str, Any]) -> None:
     problem = choice(*CHOICES["schedule"])(settings.get("schedule", "constant"))
     if problem:
         raise ValueError(f"schedule: {settings['schedule']!r} {problem}")
+    if "patch_size" in settings and to_optional(settings["patch_size"]) is None:
+        raise ValueError("patch_size: null is for inference: give three whole numbers of voxels")
     reestimated = settings.get("loaded_statistics") == "reestimated"
     if reestimated and to_bool(settings.get("batch_statistics", False), "batch_statistics"):
         raise ValueError("loaded_statistics: 'reestimated' needs running statistics: give batch_statistics false")
@@ -190,6 +192,11 @@ def _check_pretraining(settings: Mapping[str, Any]) -> None:
         raise ValueError(
             f"schedule: {settings['schedule']!r} is not what it describes: give warmup_steps, or modern.json"
         )
+    modalities = settings.get("modalities", [])
+    if "pretext" not in settings and "discriminator" in parts and len(modalities) == 1:
+        raise ValueError(f"mial: there is one modality, {modalities[0]!r}, to tell from no other: give mial false")
+    if settings.get("probe_patience") and not settings.get("probe_interval"):
+        raise ValueError("probe_patience: there is no probe to wait for: give probe_interval too, or 0")
 
 
 def _check_grid(settings: Mapping[str, Any]) -> None:
@@ -200,6 +207,12 @@ def _check_grid(settings: Mapping[str, Any]) -> None:
     divisor = 2 ** (len(features) - 1)
     if sides is not None and any(side % divisor for side in sides):
         raise ValueError(f"patch_size: {sides!r} is not three whole numbers of voxels, each divisible by {divisor}")
+    small = unet and sides is not None and sides[0] <= 2 * divisor and len(features) > 1
+    if small and to_bool(settings.get("amp", False), "amp") and str(settings.get("device")).startswith("cpu"):
+        raise ValueError(
+            f"amp: PyTorch's bfloat16 gradients are wrong on a CPU where a level's first side has 2 voxels, and "
+            f"{sides[0]} has such a level: give amp false, or a patch_size that begins with {4 * divisor} or more"
+        )
 
 
 def _check_modalities(settings: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -44,6 +45,7 @@ class PretrainingAlarm:
     def __init__(self, patience: int = 3, warn: Callable[[str], Any] | None = None) -> None:
         self.patience, self.warn = int(patience), logger.warning if warn is None else warn
         self.counts = dict.fromkeys(ADVICE, 0)
+        self.said: set[str] = set()  # alarms of the conditions that last
         self.adversarial = False  # whether the discriminator has ever predicted two classes
 
     def attach(self, engine: Any) -> None:
@@ -52,15 +54,24 @@ class PretrainingAlarm:
 
     def state_dict(self) -> dict[str, Any]:
         """Return how long each condition has lasted."""
-        return {"counts": dict(self.counts), "adversarial": self.adversarial}
+        return {"counts": dict(self.counts), "said": sorted(self.said), "adversarial": self.adversarial}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the result of `state_dict`."""
         self.counts, self.adversarial = dict(state["counts"]), bool(state["adversarial"])
+        self.said = set(state.get("said", ()))
 
     def __call__(self, engine: Any) -> None:
-        """Log one line, and any alarms."""
+        """Log one line, and any alarms.
+
+        Raises:
+            FloatingPointError: when the restoration error is not finite: the network is broken.
+        """
         metrics = engine.state.metrics
+        if not math.isfinite(metrics["val_restoration"]):
+            raise FloatingPointError(
+                f"val_restoration is {metrics['val_restoration']}: give lower learning rates, or gradient_clip"
+            )
         if idist.get_rank() == 0:
             logger.info(
                 "restoration %.4f; corrupted input %.4f, best constant for each cube %.4f",
@@ -74,8 +85,12 @@ class PretrainingAlarm:
         }
         for name, present in now.items():
             self.counts[name] = self.counts[name] + 1 if present else 0
-            if self.counts[name] == self.patience > 0 and idist.get_rank() == 0:
-                self.warn(ADVICE[name].format(**metrics))
+            if not present:
+                self.said.discard(name)
+            elif self.counts[name] >= self.patience > 0 and name not in self.said:
+                self.said.add(name)
+                if idist.get_rank() == 0:
+                    self.warn(ADVICE[name].format(**metrics))
 
 
 class ChanceAlarm:
@@ -96,28 +111,30 @@ class ChanceAlarm:
     ) -> None:
         self.metric, self.chance, self.patience = metric, 1 / num_classes, int(patience)
         self.warn = logger.warning if warn is None else warn
-        self.count = 0
+        self.count, self.said = 0, False
 
     def attach(self, engine: Any) -> None:
         """Look at the metrics of `engine`, the validator."""
         engine.add_event_handler(Events.COMPLETED, self)
 
-    def state_dict(self) -> dict[str, int]:
-        """Return how many validations in a row were near chance."""
-        return {"count": self.count}
+    def state_dict(self) -> dict[str, Any]:
+        """Return how many validations in a row were near chance, and whether that was said."""
+        return {"count": self.count, "said": self.said}
 
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Resume from `state_dict`'s result."""
-        self.count = int(state["count"])
+        self.count, self.said = int(state["count"]), bool(state.get("said", False))
 
     def __call__(self, engine: Any) -> None:
         """Log one line, and the alarm when it is due."""
         accuracy = float(engine.state.metrics[self.metric])
         self.count = self.count + 1 if accuracy < 2 * self.chance else 0
+        due = self.count >= self.patience > 0 and not self.said
+        self.said = self.count > 0 and (self.said or due)
         if idist.get_rank() > 0:
             return
         logger.info("%s %.4f; chance %.4f", self.metric, accuracy, self.chance)
-        if self.count == self.patience > 0:
+        if due:
             self.warn(
                 f"{self.metric} {accuracy:.4f} is less than twice chance, {self.chance:.4f}, for {self.patience} "
                 "validations: train longer, on more scans, or change learning_rate"

@@ -18,6 +18,7 @@ import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
+from torch import nn
 
 from ..utils.files import write_atomically
 from ..utils.settings import to_bool
@@ -54,6 +55,13 @@ class RandomState:
         np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), position, has_gauss, cached))  # noqa: NPY002
         version, internal, gauss = state["python"]
         random.setstate((version, tuple(internal), gauss))
+
+
+def _is_finite(thing: Any) -> bool:
+    """Whether a network's weights are finite; true of anything else."""
+    return not isinstance(thing, nn.Module) or all(
+        bool(value.isfinite().all()) for value in thing.state_dict().values()
+    )
 
 
 class TrainingCheckpoint:
@@ -109,7 +117,11 @@ class TrainingCheckpoint:
     def _save(self, engine: Engine) -> None:
         state: dict[str, Any] = {name: thing.state_dict() for name, thing in self._everything(engine).items()}
         state["identity"] = self.identity
-        if idist.get_rank() == 0:
+        if not all(map(_is_finite, self.objects.values())):
+            logger.error(
+                "%s: not written: the network's weights are not finite, the last checkpoint is kept", self.file
+            )
+        elif idist.get_rank() == 0:
             write_atomically(self.file, lambda path: torch.save(state, path))
 
     def _load(self, engine: Any) -> None:
@@ -120,6 +132,9 @@ class TrainingCheckpoint:
             return
         state = load_pickle(self.file, "resume", ADVICE)
         things = self._everything(engine)
+        if isinstance(state, Mapping) and "scaler" in set(things) - set(state):
+            logger.warning("resume: %s has no loss scale, as on a CPU: it starts anew", self.file)
+            del things["scaler"]
         missing = sorted(set(things) - set(state)) if isinstance(state, Mapping) else sorted(things)
         if missing:
             raise ValueError(f"resume: {self.file} has no {missing}, expected a checkpoint of this training: {ADVICE}")

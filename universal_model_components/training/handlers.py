@@ -107,12 +107,22 @@ class EarlyStop:
         patience: values without a new best; 0 is off.
         interval: epochs between values; 0 is off.
         higher_is_better: of the metric; False for a loss.
+        after: epochs whose values do not count, such as those in which only a part of the network is trained.
+
+    Without a value, as in a run without validation cases, it never stops.
     """
 
     def __init__(
-        self, validator: Any, metric: str, patience: int = 0, interval: int = 1, higher_is_better: bool = False
+        self,
+        validator: Any,
+        metric: str,
+        patience: int = 0,
+        interval: int = 1,
+        higher_is_better: bool = False,
+        after: float = 0,
     ) -> None:
         self.validator, self.metric, self.patience, self.interval = validator, metric, patience, interval
+        self.after = after
         self.sign = 1.0 if higher_is_better else -1.0
         self.handler: EarlyStopping | None = None
 
@@ -120,11 +130,17 @@ class EarlyStop:
         """Stop `engine` when the metric has not improved for `patience` values."""
         if self.patience > 0 and self.interval > 0:
             self.handler = EarlyStopping(self.patience, self._score, engine)
-            engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self.handler)
+            engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self._look)
+
+    def _look(self, engine: Any) -> None:
+        if self.handler is not None and engine.state.epoch > self.after and self.metric in self._metrics(engine):
+            self.handler(engine)
+
+    def _metrics(self, engine: Any) -> Mapping[str, Any]:
+        return (engine if self.validator is None else self.validator).state.metrics
 
     def _score(self, engine: Any) -> float:
-        metrics = (engine if self.validator is None else self.validator).state.metrics
-        return self.sign * float(metrics[self.metric])
+        return self.sign * float(self._metrics(engine)[self.metric])
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counter and the best score, or an empty dict when off."""

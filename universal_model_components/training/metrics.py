@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -54,6 +55,9 @@ def constant_error(restored: Tensor, target: Tensor) -> Tensor:
     return (target - target.mean(dim=(1, 2, 3, 4), keepdim=True)).square().mean()
 
 
-def count_predicted(logits: Tensor, target: Tensor) -> int:
-    """Count the classes that are predicted for any sample; an `EpochMetric`'s `compute_fn`."""
-    return int(logits.argmax(dim=1).unique().numel())
+def count_predicted(logits: Tensor, target: Tensor) -> float:
+    """Count the classes that are predicted for any sample; an `EpochMetric`'s `compute_fn`.
+
+    NaN where all samples are of one class: a single answer is right then.
+    """
+    return math.nan if target.unique().numel() < 2 else float(logits.argmax(dim=1).unique().numel())

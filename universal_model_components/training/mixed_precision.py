@@ -18,7 +18,8 @@ class MixedPrecisionInferer(SimpleInferer):
 
     MONAI's `SupervisedTrainer` opens autocast for CUDA alone, so with `amp` a training on a CPU would stay in float32.
     bfloat16 has float32's range: no loss scaling. About twice as fast on CPUs with AMX, slower on others, among them
-    those with AVX-512 BF16 alone.
+    those with AVX-512 BF16 alone. PyTorch 2.13's gradients of a 3D convolution's weights are wrong there where the
+    input's first side has 2 voxels, which `check_settings` refuses.
 
     Args:
         amp: use bfloat16 on a CPU; the inputs of other devices are left to MONAI.

@@ -163,6 +163,8 @@ def _require(
     for name, threshold in least_shares(coverage, minimum).items():
         part = coverage[name]
         if part.share is not None and part.share < threshold:
+            if name == "decoder" and not part.share and not nothing:
+                hint = "give transfer encoder, or other weights"  # a decoder of new weights would count as loaded
             raise ValueError(
                 f"pretrained_weights: {coverage.source} covers {percent(part.share)} of {name}, expected "
                 f"{threshold:.1%} ({part.first}): {hint}"
