@@ -13,7 +13,7 @@ USER_KEYS = (  # the order of the keys that users set, in every config: they com
     *("output_dir", "ckpt_dir", "pretrained_weights", "minimum_coverage", "transfer"),
     *("loaded_statistics", "follow_pretraining", "device"),
     *("seed", "epochs", "val_interval", "batch_size", "num_workers", "scheduler", "learning_rate"),
-    *("system", "width", "stem_channels", "dilated", "features", "num_classes", "modalities", "modality"),
+    *("system", "width", "stem_channels", "dilated", "features", "num_classes", "modalities", "task", "modality"),
     *("mial", "scale_classifier", "batch_statistics"),
     *("patch_size", "spacing", "intensity_range", "intensity_scale", "foreground_crop", "minimum_crop"),
     *("crop_fractions", "cubes_per_volume", "set_factor", "air_threshold", "air_share", "air_tries", "antialias"),

@@ -36,6 +36,7 @@ from universal_model_components.weights.files import load_pickle
 from universal_model_components.weights.loading import read_weights
 from universal_model_components.weights.provenance import (
     METHOD_OF_A_TASK,
+    TASK,
     read_provenance,
     write_weights,
 )
@@ -116,6 +117,8 @@ def release_demonstration(
     state, provenance = read_weights(file), read_provenance(file, {}) or {}
     if provenance.get("method") != METHOD_OF_A_TASK:
         raise ValueError(f"{file}: method {provenance.get('method')!r}, expected {METHOD_OF_A_TASK!r}: train {bundle}")
+    if provenance.get(TASK, bundle) != bundle:
+        raise ValueError(f"{file}: weights of {provenance[TASK]}, expected {bundle}'s: name that bundle")
     root = Path(data).resolve() if data is not None else Path(dataset_dir).resolve().parent
     images, identity = trained_cases(Path(work), target, datalist, str(Path(dataset_dir).resolve()))
     terms = json.loads(Path(sources).read_text(encoding="utf-8"))

@@ -88,7 +88,7 @@ def render_config(name: str, task: str, kind: str, settings: Mapping[str, Any]) 
     config: dict[str, Any] = {}
     for part in parts:
         config = overlay(config, part)
-    for key, value in settings.items():
+    for key, value in {"task": task, **settings}.items():
         if config.get(key) == f"$@trained['{key}']":  # what holds where the provenance of the weights does not state it
             config["trained"][key] = value
         elif key in config:

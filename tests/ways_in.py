@@ -38,7 +38,8 @@ from universal_model_components.tasks.findings import ERROR, FINE, Finding
 from universal_model_components.tasks.scan_cache import ScanCache
 from universal_model_components.tasks.segmentation_data import CaseDataset, read_cases
 from universal_model_components.utils.errors import USER_ERRORS, user_error
-from universal_model_components.weights.loading import load_pretrained, load_weights
+from universal_model_components.weights.loading import load_pretrained
+from universal_model_components.weights.strict import load_weights
 
 Way = Callable[[Any, Path], str | None]
 TASK = "left_atrium_ct_segmentation"

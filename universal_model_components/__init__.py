@@ -85,8 +85,9 @@ _PUBLIC = {
     "inference.encoder": "encoder",
     "weights.continuation": "continue_pretraining",
     "weights.hub": "find_weights",
-    "weights.loading": "load_pretrained load_weights",
+    "weights.loading": "load_pretrained",
     "weights.provenance": "pretraining_provenance task_provenance",
+    "weights.strict": "load_weights",
     "weights.recipe": "image_recipe trained_with",
 }
 _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names.split()}

@@ -12,7 +12,8 @@ from universal_model_components.comparisons.dense_vnet import DenseVNetSegmentat
 from universal_model_components.comparisons.i3d import I3DClassification, I3DEncoder, I3DSegmentation
 from universal_model_components.comparisons.med3d import Med3DClassification, Med3DEncoder, Med3DSegmentation
 from universal_model_components.method.models import UniversalModel
-from universal_model_components.weights.loading import load_pretrained, load_weights
+from universal_model_components.weights.loading import load_pretrained
+from universal_model_components.weights.strict import load_weights
 
 NARROW = {"width": 2, "layers": [1, 1, 2, 1]}
 

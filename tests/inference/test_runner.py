@@ -22,8 +22,8 @@ from universal_model_components.inference.runner import ScanLoader, report_skipp
 from universal_model_components.method.models import UniversalModel
 from universal_model_components.utils.errors import root_cause
 from universal_model_components.utils.pooling import pool_levels
-from universal_model_components.weights.loading import check_weights, load_weights
 from universal_model_components.weights.provenance import complete, write_weights
+from universal_model_components.weights.strict import check_weights, load_weights
 
 FEATURES = [4, 8, 16, 32]
 RANGES = {"ct": [-1000, 1000], "mri": [0, 4000]}
@@ -295,6 +295,19 @@ def test_list_scans(tmp_path):
     datalist = tmp_path / "list.json"
     datalist.write_text('{"name": "x", "training": [{"image": "ct/a.nii.gz"}], "test": [{"image": "mri/c.nrrd"}]}')
     assert named(list_scans(tmp_path, datalist, modalities=names, modality="ct")) == [both[0], ("mri/c.nrrd", "ct")]
+
+
+def test_results_below_the_scans_are_no_scans(tmp_path, caplog):
+    for name in ("a.nii.gz", "eval/a_seg.nii.gz", "b/c.nii.gz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    for output_dir in (tmp_path / "eval", f"{tmp_path}/b/../eval/"):
+        found = list_scans(tmp_path, output_dir=output_dir)
+        assert [scan["case"] for scan in found] == ["a", "b/c"]
+        assert "1 files in" in caplog.text
+        caplog.clear()
+    assert len(list_scans(tmp_path, output_dir=tmp_path)) == 3
+    assert [scan["case"] for scan in list_scans(tmp_path / "eval", output_dir=tmp_path / "eval")] == ["a_seg"]
 
 
 def test_list_scans_names_what_it_passes_over(tmp_path, caplog):

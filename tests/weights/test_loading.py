@@ -15,7 +15,8 @@ import universal_model_components
 from universal_model_components.method.models import UniversalModel
 from universal_model_components.method.unet import UNet
 from universal_model_components.weights.coverage import percent
-from universal_model_components.weights.loading import load_pretrained, load_weights
+from universal_model_components.weights.loading import load_pretrained
+from universal_model_components.weights.strict import load_weights
 
 FEATURES = [4, 8, 16, 32]
 

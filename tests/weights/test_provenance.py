@@ -13,7 +13,7 @@ import universal_model_components
 from universal_model_components.method.genesis import GenesisCorruption
 from universal_model_components.method.models import UniversalModel
 from universal_model_components.method.unet import UNet
-from universal_model_components.weights.loading import load_pretrained, load_weights
+from universal_model_components.weights.loading import load_pretrained
 from universal_model_components.weights.provenance import (
     complete,
     differences,
@@ -24,6 +24,7 @@ from universal_model_components.weights.provenance import (
     tensors_sha256,
     write_weights,
 )
+from universal_model_components.weights.strict import load_weights
 
 FEATURES = [4, 8, 16, 32]
 RECIPE = {

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from universal_model_components.method.unet import UNet
-from universal_model_components.weights.loading import check_weights
 from universal_model_components.weights.provenance import complete, write_weights
 from universal_model_components.weights.recipe import image_recipe, trained_with
+from universal_model_components.weights.strict import check_weights
 
 OWN = {"features": [64, 128], "spacing": [1.0, 1.0, 1.0], "intensity_range": [0, 4000], "patch_size": [64, 64, 32]}
 STATED = {"spacing": [2.0, 2.0, 2.0], "intensity_range": {"ct": [-1000, 1000], "mri": [0, 3000]}}

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from ..utils.versions import versions
-from ..weights.loading import load_weights
+from ..weights.strict import load_weights
 from .restoration_metrics import by
 from .writing import write_evaluation
 
@@ -77,7 +77,7 @@ class PretextEvaluation:
         batch_size: cubes at a time.
         num_workers: processes that read cubes.
         split: name of the held-out split, for the report.
-        recipe: of the cubes, see `weights.check_weights`.
+        recipe: of the cubes, see `weights.strict.check_weights`.
 
     Raises:
         OSError: on `run`, when the weights are missing, or a file cannot be read or written.

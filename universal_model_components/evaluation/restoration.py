@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 
 from ..cubes.cropping import SCALES
 from ..utils.versions import versions
-from ..weights.loading import load_weights
+from ..weights.strict import load_weights
 from .probes import describe_probe, draw_evenly, linear_probe, measure_features
 from .restoration_metrics import MEASURES, by, mean_intensities, measure_restoration, restore, summarize
 from .writing import write_evaluation
@@ -51,7 +51,7 @@ class RestorationEvaluation:
         seed: of the choice of cubes for probes and panels.
         split: name of the held-out split, for the report.
         draw: draws a panel, such as `figures.panels.draw_panel`; None draws nothing.
-        recipe: of the cubes, see `weights.check_weights`.
+        recipe: of the cubes, see `weights.strict.check_weights`.
 
     Raises:
         OSError: on `run`, when the weights are missing, or a file cannot be read or written.

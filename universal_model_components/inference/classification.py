@@ -22,6 +22,7 @@ from ..imaging.errors import ScanError
 from ..imaging.transforms import ORIGINAL_SPACE, file_of
 from ..tasks.candidates import check_inside, cube_windows, cut_cubes_at, gather_cubes, nearest_voxels
 from ..tasks.scan_cache import middle
+from .neighbors import samples_at_a_time
 
 logger = logging.getLogger(__name__)
 
@@ -138,6 +139,6 @@ class CandidateInferer(Inferer):
                 cut_cubes_at(inputs[0], torch.tensor([middle(inputs.shape[2:])]), self.roi_size), *args, **kwargs
             )
         windows = cube_windows(inputs[0], self.roi_size)
-        parts = centers[0].split(self.sw_batch_size)
+        parts = centers[0].split(samples_at_a_time(network, self.sw_batch_size))
         logits = [network(gather_cubes(windows, part), *args, **kwargs) for part in parts]  # each (n, classes)
         return torch.cat(logits).T.unsqueeze(0)

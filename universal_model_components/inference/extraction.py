@@ -23,6 +23,7 @@ from ..imaging.transforms import ORIGINAL_SPACE, NormalizeScand, ReadScand
 from ..tasks.candidates import cut_cubes_at, nearest_voxels, outside
 from ..utils.pooling import pool_levels
 from .features import LevelMeans
+from .neighbors import samples_at_a_time
 from .runner import ScanLoader
 from .scan_rows import ScanRow
 
@@ -70,8 +71,8 @@ class FeatureExtractor:
     ) -> None:
         self.encoder, self.device = encoder.to(device).eval(), device
         self.patch_size = [int(side) for side in recipe["patch_size"]]
-        self.batch_size = batch_size
-        self.inferer = SlidingWindowInferer(self.patch_size, batch_size, overlap)
+        self.batch_size = samples_at_a_time(self.encoder, batch_size)
+        self.inferer = SlidingWindowInferer(self.patch_size, self.batch_size, overlap)
         self.levels = LevelMeans(self.encoder)
         window, scale, spacing = (recipe[key] for key in ("intensity_range", "intensity_scale", "spacing"))
         self.preprocessing = Compose([ReadScand("image"), NormalizeScand("image", window, scale, spacing)])

@@ -26,6 +26,7 @@ def list_scans(
     split: str | None = None,
     modalities: Sequence[str] | None = None,
     modality: str | None = None,
+    output_dir: str | Path | None = None,
 ) -> list[dict[str, str]]:
     """List the scans for inference.
 
@@ -35,6 +36,7 @@ def list_scans(
         split: list of the datalist; None takes all lists.
         modalities: allowed modalities, and the sub-folders to search; None for a task, whose scans have one modality.
         modality: of every scan, in any folder; None takes it from the sub-folder or the datalist.
+        output_dir: of the results: where it is a folder below `dataset_dir`, what lies in it is no scan.
 
     Returns:
         Dicts with keys image (path), case (id in the datalist, or path in the folder without suffix) and, with
@@ -49,7 +51,10 @@ def list_scans(
         scans = list(_listed(root, datalist, to_optional(split)))
     else:
         folders = [root] if modality or modalities is None else [root / name for name in modalities]
-        scans = [_scan(file, root, folder.name) for folder in folders for file in find_scans(folder)]
+        files = [(file, folder.name) for folder in folders for file in find_scans(folder)]
+        scans = [_scan(file, root, name) for file, name in files if not _is_result(file, root, output_dir)]
+        if len(scans) < len(files):
+            logger.warning("%d files in %s, the folder of the results: left out", len(files) - len(scans), output_dir)
         for line in (line for folder in folders for line in name_other_images(folder)):
             logger.warning(line)
     if modality:
@@ -57,6 +62,14 @@ def list_scans(
     _check(scans, root, modalities)
     keys = ("image", "case") if modalities is None else ("image", "case", "modality")
     return [{key: scan[key] for key in keys} for scan in scans]
+
+
+def _is_result(file: Path, root: Path, output_dir: str | Path | None) -> bool:
+    """Whether a file lies in the folder of the results, below that of the scans."""
+    if output_dir is None:
+        return False
+    results = Path(output_dir).resolve()
+    return results != root.resolve() and file.resolve().is_relative_to(results)
 
 
 def _scan(file: Path, root: Path, modality: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from ..imaging.unusable import Unusable, file_problem
 from ..utils.settings import to_bool, to_optional
-from ..weights.loading import check_weights
+from ..weights.strict import check_weights
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ def run_inference(
             includes them, as an ONNX file does.
         strict: exit non-zero when any scan was skipped (after all others are processed).
         done: past participle for the last line, such as "segmented".
-        recipe: how scans are prepared, see `weights.check_weights`.
+        recipe: how scans are prepared, see `weights.strict.check_weights`.
 
     Raises:
         OSError: when the weights are missing, or a file cannot be written.

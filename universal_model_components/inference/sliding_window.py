@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from ..method.unet import ConvBlock
 from ..utils.settings import to_bool
 from .folding import fold_normalization, merge_upsampling
+from .neighbors import samples_at_a_time
 
 logger = logging.getLogger(__name__)
 
@@ -58,8 +59,13 @@ class FastSlidingWindowInferer(SlidingWindowInferer):
         self._known: tuple[dict[str, Tensor], Callable] | None = None  # weights, and what was made of them
 
     def __call__(self, inputs: Tensor, network: Callable, *args: Any, **kwargs: Any) -> Any:
-        """Infer a volume; see MONAI's."""
-        return super().__call__(inputs, self.prepare(network), *args, **kwargs)
+        """Infer a volume; see MONAI's. Windows go one by one where they would change each other's normalization."""
+        size = self.sw_batch_size
+        self.sw_batch_size = samples_at_a_time(network, size)
+        try:
+            return super().__call__(inputs, self.prepare(network), *args, **kwargs)
+        finally:
+            self.sw_batch_size = size
 
     def prepare(self, network: Callable) -> Callable:
         """Return what is called in place of the network: a copy with the same outputs, up to rounding."""

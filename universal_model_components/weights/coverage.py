@@ -113,7 +113,7 @@ def match_state(
         part.reshaped += given[name].shape != tensor.shape
         part.values_loaded += _values(name, tensor)
     for name in given.keys() - own.keys():
-        if not _unused_statistics(name, own):
+        if not unused_statistics(name, own):
             report.parts.setdefault(part_of(name), Part(part_of(name))).unexpected += 1
     return chosen, report
 
@@ -186,7 +186,7 @@ def _values(name: str, tensor: Tensor) -> int:
     return 0 if name.endswith(COUNTER) else tensor.numel()
 
 
-def _unused_statistics(name: str, own: Mapping[str, Tensor]) -> bool:
+def unused_statistics(name: str, own: Mapping[str, Tensor]) -> bool:
     """Whether these are running statistics for a layer that, on purpose, normalizes by the batch's own."""
     layer, _, last = name.rpartition(".")
     return last in STATISTICS and f"{layer}.weight" in own and f"{layer}.running_mean" not in own

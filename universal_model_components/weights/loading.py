@@ -15,10 +15,17 @@ from typing import Any
 from torch import Tensor, nn
 
 from .conversion import as_encoder, encoder_features, encoder_for, from_original, is_original
-from .coverage import STATISTICS, Coverage, least_shares, match_state, part_of, percent, same_kind
+from .coverage import Coverage, least_shares, match_state, part_of, percent
 from .files import WeightFile, open_weights
 from .large_files import listed_entry, problem_of
-from .provenance import BATCH_STATISTICS, LAYERS, RECIPE, differences, read_provenance, tensors_sha256
+from .provenance import (
+    BATCH_STATISTICS,
+    LAYERS,
+    RECIPE,
+    differences,
+    read_provenance,
+    tensors_sha256,
+)
 from .transfer import NEW_HEADS, new_parts
 
 logger = logging.getLogger(__name__)
@@ -68,7 +75,7 @@ def load_pretrained(
     _show(coverage)
     _require(coverage, minimum_coverage, found.state, own)
     network.load_state_dict(chosen, strict=False)
-    _warn(network, found.name, provenance, recipe or {})
+    warn_of_differences(network, found.name, provenance, recipe or {})
     return coverage
 
 
@@ -132,7 +139,9 @@ def _show(coverage: Coverage) -> None:
         print(coverage, flush=True)
 
 
-def _warn(network: nn.Module, name: str, provenance: Mapping[str, Any] | None, recipe: Mapping[str, Any]) -> None:
+def warn_of_differences(
+    network: nn.Module, name: str, provenance: Mapping[str, Any] | None, recipe: Mapping[str, Any]
+) -> None:
     """Warn, in one line each, when image preparation, layers or normalization differ from the weights' training."""
     if provenance is None:
         logger.info("pretrained_weights: %s has no provenance: how its images were prepared is unknown", name)
@@ -183,67 +192,13 @@ def read_weights(file: str | Path) -> dict[str, Tensor]:
         FileNotFoundError: when there is no such file.
         ValueError: when it is not a plain state dict.
     """
-    return _read_plain(file)[0]
+    return read_plain(file)[0]
 
 
-def _read_plain(file: str | Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+def read_plain(file: str | Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    """Read as `read_weights`, and the provenance, None where there is none."""
     found, provenance = trusted_weights(file)
     if found.kind != "PyTorch" or found.wrapping:
         what = f"a mapping of {found.wrapping}" if found.wrapping else found.kind
         raise ValueError(f"pretrained_weights: {found.name} holds {what}, expected a plain state dict: give a model.pt")
     return found.state, provenance
-
-
-def check_weights(network: nn.Module, file: str | Path, recipe: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
-    """Read weights and check that they are the network's, name by name and shape by shape.
-
-    Args:
-        network: the one they are for; unchanged.
-        file: see `read_weights`.
-        recipe: settings of this run, see `load_pretrained`.
-
-    Raises:
-        FileNotFoundError, ValueError: as `read_weights`; ValueError also when names or shapes differ. Each is one line.
-    """
-    (state, provenance), own = _read_plain(file), network.state_dict()
-    unet = bool(encoder_features(own))
-    if unet and encoder_features(state) != encoder_features(own):
-        raise ValueError(
-            f"pretrained_weights: {file} has features {encoder_features(state)}, the network {encoder_features(own)}: "
-            f'give --features "{encoder_features(state)}"'
-        )
-    if others := differences(provenance or {}, recipe or {}, LAYERS):
-        raise ValueError(f"pretrained_weights: {file} was trained with {'; '.join(others)}: give the same")
-    for found, names in (("lacks", own.keys() - state.keys()), ("has unknown", state.keys() - own.keys())):
-        if names:
-            parts = sorted({name.split(".")[0] for name in names})
-            hint = "mial and scale_classifier as in its training" if unet else f"weights of {type(network).__name__}"
-            if all(name.rpartition(".")[2] in STATISTICS for name in names):
-                hint = f"batch_statistics {str(found == 'lacks').lower()}, as in its training"
-            raise ValueError(
-                f"pretrained_weights: {file} {found} {len(names)} tensors of {parts}, first {min(names)}: give {hint}"
-            )
-    for name, tensor in own.items():
-        if tensor.shape != state[name].shape:
-            raise ValueError(
-                f"pretrained_weights: {name} in {file} is {list(state[name].shape)}, the network expects "
-                f"{list(tensor.shape)}: give {'features and modalities' if unet else 'the width'} as in its training"
-            )
-        if not same_kind(state[name], tensor):
-            raise ValueError(
-                f"pretrained_weights: {name} in {file} is {state[name].dtype}, the network expects {tensor.dtype}: "
-                "give weights as they were trained"
-            )
-    if recipe is not None:
-        _warn(network, str(file), provenance, recipe)
-    return state
-
-
-def load_weights(network: nn.Module, file: str | Path, recipe: Mapping[str, Any] | None = None) -> nn.Module:
-    """Load weights strictly into the network and return it; it is unchanged when they do not fit.
-
-    Raises:
-        FileNotFoundError, ValueError: as `check_weights`.
-    """
-    network.load_state_dict(check_weights(network, file, recipe))
-    return network

@@ -37,9 +37,10 @@ OF_PRETRAINING = (
     "amp",
 )  # settings that a pre-training's provenance states as they are
 OF_A_TASK = (  # likewise, a target task's
-    *("system", "features", *LAYERS, *RECIPE, "patch_size", "seed", "label_fraction", "augmentation"),
+    *("task", "system", "features", *LAYERS, *RECIPE, "patch_size", "seed", "label_fraction", "augmentation"),
     *("learning_rate", "schedule", "schedule_shares", "transfer", "loaded_statistics", "amp", "channels_last"),
 )
+TASK = "task"  # setting: the bundle that weights are of
 METHOD_OF_A_TASK = "Universal Model target task"
 BATCH_STATISTICS = "batch statistics, in evaluation too"
 RUNNING_STATISTICS = "running statistics in evaluation"
