@@ -30,7 +30,7 @@ _PUBLIC = {
     "evaluation.restoration": "RestorationEvaluation",
     "evaluation.segmentation": "OriginalLabeld SegmentationReport",
     "evaluation.store_report": "write_store_report",
-    "evaluation.trained_corruption": "decreasing_share trained_corruption",
+    "evaluation.trained_corruption": "decreasing_share mask_share trained_corruption",
     "figures.curves": "MetricCurves",
     "figures.label_noise": "LabelNoisePicture",
     "figures.overlays": "ValidationOverlays",

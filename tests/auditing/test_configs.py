@@ -60,3 +60,8 @@ def test_python_evaluates_a_logging_file():
     bad = b"[DEFAULT]\nargs=(open('a', 'w'),)\n" + handler + b"[formatter_b]\nclass=logging.Formatter\n"
     marked = {entry.place for entry in audit_logging("a.conf", bad) if entry.problems}
     assert marked == {"handler_a::class", "handler_a::args", "formatter_b::args"}
+    put_in = (
+        b"[handler_a]\nclass=StreamHandler\nargs=('%(x)s',)\nx='+str(open('a','w'))+'\n[formatter_b]\ndefaults=f()\n"
+    )
+    marked = {entry.place for entry in audit_logging("a.conf", put_in) if entry.problems}
+    assert marked == {"handler_a::args", "formatter_b::defaults"}

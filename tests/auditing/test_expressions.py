@@ -58,6 +58,43 @@ def test_every_name_of_an_expression_is_judged():
     assert "x:" not in problems.replace("exec:", "")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "fractions.operator.methodcaller('system', 'touch a')(x)",
+        "fractions.operator.attrgetter('__globals__')(fractions.Fraction.limit_denominator)",
+        "pathlib.io.open('r', 'w')",
+        "pathlib.Path.open('r', 'w')",
+        "statistics.random.seed(1)",
+        "torch.distributed.launcher.api.elastic_launch(a, '/bin/sh')('-c', 'ls')",
+        "torch.UntypedStorage.from_file('/a', True, 10)",
+        "torch.utils.hipify.hipify_python.hipify('/a')",
+        "torch.cuda.memory.CUDAPluggableAllocator('x.dat', 'a', 'b')",
+        "monai.utils.save_obj(@x, '/a')",
+        "monai.inferers.ZarrAvgMerger(store='/a')",
+    ],
+)
+def test_what_reaches_a_shell_or_any_file_is_marked(text):
+    modules = ("fractions", "pathlib", "statistics", "torch", "monai", "x", "a")
+    aliases = {**ALIASES, **{name: frozenset([name]) for name in modules[:3]}}
+    assert problems_of_expression(f"${text}", aliases)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "fractions.Fraction(1, 3)",
+        "statistics.mean([1, 2])",
+        "math.pi",
+        "pathlib.Path(@a).open('r')",
+        "re.sub('a', 'b', @c)",
+    ],
+)
+def test_what_is_harmless_in_python_is_not(text):
+    names = ("fractions", "pathlib", "statistics", "math", "re")
+    assert problems_of_expression(f"${text}", {**ALIASES, **{name: frozenset([name]) for name in names}}) == []
+
+
 def test_too_deep_is_an_entry_and_no_crash():
     for text in ("$" + "(" * 10_000 + ")" * 10_000, "$" + "-" * 100_000 + "1", "$" + "+".join(["1"] * 50_000)):
         assert problems_of_expression(text, ALIASES)[0].startswith("not an expression")

@@ -25,6 +25,21 @@ PATIENTS = ("ANNA", "BERTA", "CLARA", "ANNA")
 SMALL = {"patch_size": (16, 16, 8), "cubes_per_volume": {"large": 2, "medium": 2, "small": 2}}
 
 
+def test_a_series_in_two_folders_is_no_half_scan(tmp_path):
+    """Some archives split an export by number of files: either half would pass as a scan of its own."""
+    whole = tmp_path / "all"
+    write_series(whole, body((8, 8, 8)), uid="7")
+    for number, file in enumerate(sorted(whole.iterdir())):
+        part = tmp_path / "ct" / "AB"[number // 4]
+        part.mkdir(parents=True, exist_ok=True)
+        file.rename(part / file.name)
+    whole.rmdir()
+    write_series(tmp_path / "ct/other", body((8, 8, 4)), uid="8")
+    cases, problems = find_cases(tmp_path, ["ct"])
+    assert [case["image"] for case in cases] == ["ct/other"]
+    assert problems == [f"{tmp_path}/ct/B: another part of the series in {tmp_path}/ct/A: both skipped, use one folder"]
+
+
 def hospital(root):
     """Write the CT and the MR series of three patients: a folder for each, and all in one."""
     for number, patient in enumerate(PATIENTS):

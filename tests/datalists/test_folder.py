@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -34,6 +35,14 @@ def test_scans_are_found_in_every_format_and_depth(tmp_path):
     assert set(datalist) == {"name", "version", "seed", "training", "validation"}
     entry = next(case for case in datalist["training"] + datalist["validation"] if case["case"] == "ct/c.mhd")
     assert entry == {"image": "ct/c.mhd", "modality": "ct", "case": "ct/c.mhd", "group": "ct/c"}
+
+
+def test_a_name_that_is_no_text_is_skipped_and_the_others_stay(tmp_path):
+    touch(tmp_path, "ct/a.nii")
+    (tmp_path / "ct" / os.fsdecode(b"M\xfcller.nii")).touch()
+    cases, problems = find_cases(tmp_path, ["ct"])
+    assert [case["image"] for case in cases] == ["ct/a.nii"]
+    assert problems == [r"'ct/M\udcfcller.nii': its name is not UTF-8: skipped, rename it"]
 
 
 def test_split_is_stable_and_has_both_parts_of_each_modality(tmp_path):

@@ -94,6 +94,26 @@ def test_a_copy_of_a_test_scan_in_anothers_training_stops_the_run(tmp_path):
         read([first, second])
 
 
+@pytest.mark.parametrize(("places", "stopped"), [("p1", True), ("p2", False), (None, False)])
+def test_a_test_scan_in_another_format_in_anothers_training_stops_the_run(tmp_path, places, stopped):
+    mark = {"voxels": "v1", "places": "p1"}
+    held = {"image": "volume-3.nii", "modality": "ct", "sha256": "a1", "fingerprint": mark}
+    twin = {"image": "twin.nrrd", "modality": "ct", "sha256": "b2", "fingerprint": {"voxels": "v1"}}
+    if places:
+        twin["fingerprint"]["places"] = places
+    lists = [
+        write_list(tmp_path, "lits2017", "ct", test=[held]),
+        write_list(tmp_path, "liver", "ct", training=[twin], test=[]),
+    ]
+    if stopped:
+        with pytest.raises(
+            ValueError, match=r"volume-3\.nii \(case 'liver/ct/twin\.nrrd'\) is in 'test' of 'lits2017'"
+        ):
+            read(lists)
+    else:
+        assert len(read(lists)[0]) == 2
+
+
 def test_two_sets_of_one_name_are_named(tmp_path):
     (tmp_path / "b").mkdir()
     files = [write_list(tmp_path, "a", "ct"), write_list(tmp_path / "b", "a", "mri")]

@@ -8,7 +8,7 @@ from conftest import REPOSITORY
 from monai.bundle import ConfigParser
 from torch import nn
 
-from universal_model_components.evaluation.trained_corruption import decreasing_share, trained_corruption
+from universal_model_components.evaluation.trained_corruption import decreasing_share, mask_share, trained_corruption
 from universal_model_components.method.genesis import GenesisCorruption
 from universal_model_components.weights.provenance import complete, write_weights
 
@@ -49,3 +49,8 @@ def test_another_kind_of_corruption_is_refused(tmp_path):
     write_weights(tmp_path / "model.pt", state, complete({"corruption": {"swaps": 3}}, state))
     with pytest.raises(ValueError, match=r"model\.pt was trained with one that has 'swaps', which GenesisCorruption"):
         trained_corruption(str(tmp_path / "model.pt"), GenesisCorruption())
+
+
+def test_a_corruption_without_masking_masks_nothing():
+    assert mask_share(GenesisCorruption(mask=0.6)) == 0.6
+    assert mask_share(GenesisCorruption()) == mask_share(object()) == 0

@@ -11,7 +11,7 @@ import torch
 from scan_files import body, write_scan, write_with_rows
 
 from universal_model_components.imaging.errors import ScanError, one_line
-from universal_model_components.imaging.foreground import foreground_box, otsu
+from universal_model_components.imaging.foreground import find_foreground, foreground_box, otsu
 from universal_model_components.imaging.geometry import spacing_of, to_ras
 from universal_model_components.imaging.normalization import check_size, intensity_limits, load_scan, normalize
 from universal_model_components.imaging.reading import read_header, read_scan
@@ -193,6 +193,21 @@ def test_foreground_survives_a_noisy_background(generator, noise):
     for part, (low, high) in zip(box, ((20, 45), (15, 40), (10, 30)), strict=True):
         assert low - 10 <= part.start <= low
         assert high <= part.stop <= high + 10
+
+
+def test_a_second_part_of_the_body_that_is_left_out_is_named(tmp_path):
+    legs = np.zeros((80, 40, 30), np.float32)
+    legs[6:30, 8:32], legs[50:72, 8:32] = 100, 100
+    file = write_scan(tmp_path / "legs.nii", legs, 2.0)
+    found = load_scan(file, foreground=True)
+    assert found.cropped_shape[0] < 40
+    assert any("foreground crop leaves out a part with" in note and "legs.nii" in note for note in found.notes)
+    assert not any("leaves out" in note for note in load_scan(file).notes)
+    box, left_out = find_foreground(torch.from_numpy(legs / 100), (2.0, 2.0, 2.0))
+    assert box[0].stop < 40
+    assert 0.8 < left_out < 1
+    legs[50:72] = 0
+    assert find_foreground(torch.from_numpy(legs / 100), (2.0, 2.0, 2.0))[1] == 0
 
 
 def test_foreground_crop_moves_the_affine(tmp_path):

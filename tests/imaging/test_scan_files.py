@@ -88,3 +88,20 @@ def test_suffixes_are_read_without_case():
         "",
         ".mha",
     ]
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch, caplog):
+    """As another user's: root, who runs tests in containers, may list every folder."""
+    for name in ("a/1.nii", "b/2.nii"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    scandir = os.scandir
+
+    def refuse(path):
+        if os.fspath(path).endswith("/a"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert [file.name for file in find_scans(tmp_path)] == ["2.nii"]
+    assert caplog.messages == [f"{tmp_path}/a: cannot be listed (Permission denied): what is in it is left out"]

@@ -187,8 +187,8 @@ class _Reader(ast.NodeVisitor):
             self.visit(child)
 
     def _open(self, node: ast.Call, given: Mapping[str, object]) -> None:
-        """Check that a file is opened to read it; of `path.open`, the mode is the first argument."""
-        place = 1 if isinstance(node.func, ast.Name) else 0
+        """Check that a file is opened to read it; of a path's own `open`, the mode is the first argument."""
+        place = 1 if isinstance(node.func, ast.Name) or self._full_names(node.func) else 0
         mode = _constant(node.args[place]) if len(node.args) > place else given.get("mode", "r")
         if mode not in READ_MODES or "**" in given:
             self._note("open: not only to read")

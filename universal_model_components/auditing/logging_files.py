@@ -13,6 +13,8 @@ from .entries import EXPRESSION, TARGET, Entry
 HANDLERS = ("StreamHandler", "NullHandler")  # others write files, or send
 FORMATTER = "logging.Formatter"
 STREAMS = ("sys.stdout", "sys.stderr")
+EVALUATED = ("class", "args", "kwargs", "defaults")  # the last by Python 3.12 and later
+INTERPOLATED = "%("  # Python puts the value of another key here before it evaluates
 
 
 def audit_logging(name: str, content: bytes) -> Iterator[Entry]:
@@ -31,11 +33,13 @@ def audit_logging(name: str, content: bytes) -> Iterator[Entry]:
     for section in parser.sections():
         for key, value in parser.items(section):
             place = f"{section}::{key}"
-            if key == "class":
+            if INTERPOLATED in value and key in EVALUATED:
+                yield Entry(name, place, EXPRESSION, value, ("evaluated with other values put into it",))
+            elif key == "class":
                 yield Entry(
                     name, place, TARGET, value, () if _is_harmless(section, value) else (f"{value}: runs code",)
                 )
-            elif key in ("args", "kwargs"):
+            elif key in EVALUATED:
                 problems = () if _is_constant(value) else ("evaluated, and not a constant",)
                 yield Entry(name, place, EXPRESSION, value, problems)
 

@@ -32,7 +32,7 @@ BUILTINS = _words(
     "isinstance issubclass iter len list map max min next object ord pow print range repr reversed round set slice "
     "sorted str sum tuple type zip ValueError RuntimeError KeyError TypeError Exception"
 )
-# module → its harmless names; None is all of them, apart from what is excluded below
+# module → its harmless names; None is its public ones, apart from what is excluded below
 STANDARD: dict[str, frozenset[str] | None] = {
     **dict.fromkeys(("math", "cmath", "itertools", "collections", "datetime", "statistics", "string"), None),
     **dict.fromkeys(("random", "re", "fractions", "decimal", "numbers", "pathlib"), None),
@@ -54,7 +54,8 @@ EXCLUDED = {
     **dict.fromkeys(("torch.jit.load", "torch.export.load"), "loads code"),
     **dict.fromkeys(("torch.ops", "torch.classes", "torch.library", "torch.utils.cpp_extension"), "loads code"),
     **dict.fromkeys(("torch.utils.collect_env", "torch.multiprocessing", "torch.distributed.run"), "runs programs"),
-    **dict.fromkeys(("torch.distributed.launch", "torch.distributed.elastic"), "runs programs"),
+    **dict.fromkeys(("torch.distributed.launch", "torch.distributed.launcher"), "runs programs"),
+    **dict.fromkeys(("torch.distributed.elastic", "torch.utils.hipify"), "runs programs or writes files"),
     **dict.fromkeys(("torch.distributed.rpc", "torch.utils.benchmark", "torch.testing", "torch.fx"), "runs code"),
     **dict.fromkeys(("torch.from_file", "torch.onnx", "numpy.memmap"), "writes a file"),
     **dict.fromkeys(("numpy.testing", "numpy.f2py", "numpy.distutils"), "runs code"),
@@ -77,13 +78,14 @@ METHODS = _words(
     "download_url download_and_extract extractall download load_url load_state_dict_from_url load_net_with_metadata "
     "pickle_operations pickle_hashing MedNISTDataset DecathlonDataset TciaDataset PerceptualLoss mro func_globals "
     "export_chrome_trace export_stacks broadcast_object_list scatter_object_list gather_object all_gather_object "
-    "recv_object_list send_object_list f_globals f_locals f_builtins gi_frame cr_frame ag_frame tb_frame"
+    "recv_object_list send_object_list f_globals f_locals f_builtins gi_frame cr_frame ag_frame tb_frame "
+    "attrgetter methodcaller save_obj from_file hipify CUDAPluggableAllocator ZarrAvgMerger"
 )
 MODULES = _words(
     "os sys subprocess builtins importlib shutil socket socketserver pickle cPickle dill cloudpickle joblib marshal "
     "shelve ctypes cffi multiprocessing concurrent threading asyncio runpy codeop pty pdb bdb urllib urllib3 requests "
     "http httpx aiohttp ftplib smtplib telnetlib xmlrpc webbrowser tempfile posix nt inspect gc pkgutil zipimport imp "
-    "zipfile tarfile sysconfig site fire pip setuptools gdown posixpath ntpath sched signal weakref"
+    "zipfile tarfile sysconfig site fire pip setuptools gdown posixpath ntpath sched signal weakref operator codecs"
 )
 ROOTS = frozenset((*FRAMEWORKS, "np"))  # a name goes through one of them only at its start
 HARMLESS_DUNDERS = ("__name__", "__version__", "__doc__")
@@ -124,13 +126,25 @@ def _excluded(dotted: str) -> str | None:
     """Return why a name is not of a trusted package, or excluded from it."""
     root, *rest = dotted.split(".")
     if root in STANDARD:
-        allowed = STANDARD[root]
-        harmless = allowed is None or not rest or rest[0] in allowed
+        harmless = not rest or rest[0] in _public_names(root)
         return None if harmless else f"{dotted}: not of the harmless part of Python"
     if root not in FRAMEWORKS and not (root == "builtins" and rest and rest[0] in BUILTINS):
         return f"{dotted}: not of {TRUSTED}"
     why = next((why for name, why in EXCLUDED.items() if f"{dotted}.".startswith(f"{name}.")), None)
     return None if why is None else f"{dotted}: {why}"
+
+
+@functools.cache
+def _public_names(module: str) -> frozenset[str]:
+    """Return the harmless names of a module of Python; those of other modules that it imports are not its own."""
+    allowed = STANDARD[module]
+    if allowed is not None:
+        return allowed
+    found = importlib.import_module(module)
+    named = getattr(found, "__all__", None) or [
+        n for n, value in vars(found).items() if not isinstance(value, ModuleType)
+    ]
+    return frozenset(named)
 
 
 def _origin(dotted: str) -> tuple[str, bool]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..imaging.dicom import find_series, origin_of
 from ..imaging.dicom_header import MODALITIES
-from ..imaging.scan_files import SUFFIXES, find_scans, name_other_images, stem
+from ..imaging.scan_files import SUFFIXES, content_hash, find_scans, is_dicom, name_other_images, stem
 from ..utils.tables import read_table
 from .splits import split_cases
 
@@ -63,17 +63,32 @@ def find_cases(
             image = scan.relative_to(root).as_posix()
             case, patient, problem = _identify(scan, image, modality)
             names |= {stem(image), stem(case)}
+            problem = problem or _unwritable(image)
             if problem:
                 problems.append(problem)
                 continue
             if stem(case) in seen:
-                problems.append(f"{scan}: has the same id as {root / seen[stem(case)]}: skipped, remove or rename one")
+                other = root / seen[stem(case)]
+                if is_dicom(scan) and content_hash(scan) != content_hash(other):
+                    cases = [kept for kept in cases if stem(kept["case"]) != stem(case)]
+                    problems.append(f"{scan}: another part of the series in {other}: both skipped, use one folder")
+                else:
+                    problems.append(f"{scan}: has the same id as {other}: skipped, remove or rename one")
                 continue
             seen[stem(case)] = image
             group = named.get(stem(image)) or named.get(stem(case)) or patient or stem(case)
             cases.append({"image": image, "modality": modality, "case": case, "group": group})
     problems += [f"groups: no scan {name!r} in {root}: correct {groups}" for name in named if name not in names]
     return cases, problems + _strays(root, modalities)
+
+
+def _unwritable(image: str) -> str | None:
+    """Return what is wrong with a name that no list can hold: bytes that are no text."""
+    try:
+        image.encode()
+    except UnicodeEncodeError:
+        return f"{image!a}: its name is not UTF-8: skipped, rename it"
+    return None
 
 
 def _identify(scan: Path, image: str, modality: str) -> tuple[str, str | None, str | None]:

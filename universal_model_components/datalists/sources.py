@@ -103,7 +103,7 @@ def read_sources(
         if dataset_dir is None:
             raise ValueError("dataset_dir: neither a folder nor a datalist was given: give one of them")
         listed, problems = folder_datalist(dataset_dir, modalities, seed, fraction, groups)
-        return [Source(listed, str(dataset_dir), True)], problems
+        return [Source(listed, os.path.abspath(dataset_dir), True)], problems
     if groups is not None:
         raise ValueError("groups: not used with a given datalist: write the group into its entries, or give null")
     given = None if dataset_dir == default_dir else dataset_dir
@@ -114,7 +114,7 @@ def read_sources(
         root = given or listed.get("root") or dataset_dir
         if root is None:
             raise ValueError(f"datalist: {file} has no 'root': add the folder of its images, or give dataset_dir")
-        sources.append(_source(listed, str(root), seed, fraction))
+        sources.append(_source(listed, os.path.abspath(root), seed, fraction))
     _check_names(sources)
     _check_tests(sources)
     return sources, problems
@@ -156,20 +156,29 @@ def _check_names(sources: Sequence[Source]) -> None:
                 raise ValueError(f"datalist: case {case['case']!r} is in {other!r} and {source.name!r}: rename one")
 
 
+def _mark(case: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return the fingerprint of a case's voxels and where they lie, as far as its list has both."""
+    found = case.get("fingerprint")
+    complete = isinstance(found, Mapping) and found.get("voxels") and found.get("places")
+    return (str(found["voxels"]), str(found["places"])) if isinstance(found, Mapping) and complete else None
+
+
 def _check_tests(sources: Sequence[Source]) -> None:
     """Reject a test case, of any list, that is to be prepared for any.
 
-    Compared by file and by content hash, if the lists have it; within a list also by id and patient.
+    Compared by file, and by content hash and the voxels' fingerprint, if the lists have them: a scan may be there in
+    two formats; within a list also by id and patient.
     """
     files = {os.path.realpath(case["file"]): case["case"] for source in sources for case in source.cases()}
     listed = [case for source in sources for split in SPLITS for case in source.listed[split]]
     hashes = {case["sha256"]: case["case"] for case in listed if case.get("sha256")}
+    hashes |= {mark: case["case"] for case in listed if (mark := _mark(case))}
     for source in sources:
         own = {key: {case[key] for split in SPLITS for case in source.listed[split]} for key in ("case", "group")}
         for entry in source.held_out():
             shared = [f"{key} {entry[key]!r}" for key in own if entry.get(key) in own[key]]
             file = os.path.realpath(Path(source.root) / str(entry.get("image", "")))
-            same = files.get(file) or hashes.get(entry.get("sha256"))
+            same = files.get(file) or hashes.get(entry.get("sha256")) or hashes.get(_mark(entry))
             shared += [f"{file} (case {same!r})"] if same else []
             if shared:
                 raise ValueError(

@@ -45,3 +45,8 @@ def trained_corruption(weights: str | Path, corruption: Any) -> Any:
 def decreasing_share(corruption: Any) -> float:
     """Return which share of a corruption's intensity maps decreases; the paper's half where it has no such setting."""
     return getattr(corruption, "decreasing", 0.5)
+
+
+def mask_share(corruption: Any) -> float:
+    """Return which share of each cube's blocks a corruption masks; 0 where it has no such setting, as in the paper."""
+    return getattr(corruption, "mask", 0.0)

@@ -25,10 +25,18 @@ def otsu(values: np.ndarray) -> float:
 
 
 def foreground_box(volume: Tensor, spacing: Sequence[float]) -> tuple[slice, ...]:
+    """Return the box of `find_foreground`."""
+    return find_foreground(volume, spacing)[0]
+
+
+def find_foreground(volume: Tensor, spacing: Sequence[float]) -> tuple[tuple[slice, ...], float]:
     """Find the bounding box of the body in an MRI whose background is noisy.
 
     Block means on a grid of about 3 mm suppress the noise, their square root keeps dim tissue above Otsu's
     threshold, the largest connected component is the body, and a margin of 6 mm is kept around it.
+
+    Returns:
+        The box, and the size of the largest part that it leaves out, such as the other leg, as a share of the body's.
 
     Shape:
         volume (H, W, D) in [0, 1] → three slices.
@@ -38,10 +46,14 @@ def foreground_box(volume: Tensor, spacing: Sequence[float]) -> tuple[slice, ...
     coarse = np.minimum(coarse, np.percentile(coarse, 99))  # a few bright vessels must not raise the threshold
     parts, count = ndimage.label(coarse > otsu(coarse))
     if count == 0:
-        return tuple(slice(0, side) for side in volume.shape)
-    largest = ndimage.find_objects(parts)[np.bincount(parts.ravel())[1:].argmax()]
+        return tuple(slice(0, side) for side in volume.shape), 0.0
+    sizes = np.bincount(parts.ravel())[1:]
+    largest = ndimage.find_objects(parts)[sizes.argmax()]
+    parts[largest] = 0
+    left_out = np.bincount(parts.ravel(), minlength=2)[1:].max() / sizes.max()
     margin = [round(FOREGROUND_MARGIN / side) for side in spacing]
-    return tuple(
+    box = tuple(
         slice(max(0, part.start * size - edge), min(side, part.stop * size + edge))
         for part, size, edge, side in zip(largest, block, margin, volume.shape, strict=True)
     )
+    return box, float(left_out)

@@ -19,13 +19,14 @@ import torch
 from torch import Tensor
 
 from .errors import ScanError
-from .foreground import foreground_box
+from .foreground import find_foreground
 from .geometry import spacing_of, to_ras
 from .reading import header_notes, read_scan
 from .resampling import resample, resampled_affine, resampled_shape
 
 PERCENTILES = (0.5, 99.5)  # become 0 and 1 with the scale "percentiles"; nnU-Net clips CT at the same
 CLIP_WARNING = 0.1  # share of voxels that a clip may change before a line is printed
+LEFT_OUT = 0.1  # share of the body that may lie outside of the foreground crop before a line is printed
 MINIMUM_CONTRAST = 0.01  # of the window: a CT in HU that spans less than this contains a single material
 MAXIMUM_SIDE = 3000.0  # mm: longer than any patient, so the header's spacing is wrong
 MINIMUM_SIDE = 1.0  # mm: the longest side of a scan is longer, so its unit is wrong
@@ -214,7 +215,7 @@ def make_scan(
         window: intensities of interest (HU for CT), None for the volume's own range.
         scale: "range", "volume" or "percentiles", see `normalize`.
         spacing: of the result, mm; third-order spline. None keeps the scan's own.
-        foreground: crop to the body first (MRI), see `foreground_box`.
+        foreground: crop to the body first (MRI), see `find_foreground`.
 
     Raises:
         ScanError: NaN or infinite voxels, a constant volume, equal percentiles, an impossible size.
@@ -230,7 +231,12 @@ def make_scan(
     notes = [*header_notes(file), *_normalize_checked(file, _as_in_memory(array), window, scale, limits)]
     volume = torch.from_numpy(array)
     if foreground:
-        box = foreground_box(volume, source)
+        box, left_out = find_foreground(volume, source)
+        if left_out > LEFT_OUT:
+            notes.append(
+                f"{file}: the foreground crop leaves out a part with {left_out:.0%} of the volume of the one that it "
+                "keeps: give foreground_crop false if it is anatomy"
+            )
         volume = volume[box].contiguous()
         affine = affine @ nibabel.affines.from_matvec(np.eye(3), [part.start for part in box])
     cropped_shape = tuple(volume.shape)

@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from .dicom import find_series, origin_of, slices_of
 from .dicom_header import is_dicom
 from .errors import ScanError
+
+logger = logging.getLogger(__name__)
 
 PAIRS = {".hdr": ".img", ".hdr.gz": ".img.gz"}  # NIfTI in two files: the header, which stands for both, and the voxels
 NIBABEL = (".nii", ".nii.gz", *PAIRS, *PAIRS.values(), ".mgh", ".mgz")  # read by nibabel, everything else by ITK
@@ -46,10 +49,10 @@ def names_of(scan: Path) -> set[str]:
 def find_scans(folder: Path) -> Iterator[Path]:
     """Yield the scans below a folder, sorted; hidden ones are skipped, links are followed, folders visited once.
 
-    Of a NIfTI pair (`.hdr`, `.img`) it is the header. A DICOM series is yielded as its folder, or as the first of
-    its files where several share a folder.
+    A folder that cannot be listed is named in the log. Of a NIfTI pair (`.hdr`, `.img`) it is the header. A DICOM
+    series is yielded as its folder, or as the first of its files where several share a folder.
     """
-    for parent, names in _walk(folder):
+    for parent, names in _walk(folder, _name_unlisted):
         present = {name.lower() for name in names}
         voxels = {name[: -len(hdr)] + img for hdr, img in PAIRS.items() for name in present if name.endswith(hdr)}
         for name in names:
@@ -66,10 +69,15 @@ def name_other_images(folder: Path) -> list[str]:
     return [f"{other[0]}: not a format that is read ({len(other)} such files): convert to {', '.join(SUFFIXES[:2])}"]
 
 
-def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+def _name_unlisted(error: OSError) -> None:
+    if os.path.isdir(error.filename):  # one that is not there is somebody else's line
+        logger.warning("%s: cannot be listed (%s): what is in it is left out", error.filename, error.strerror)
+
+
+def _walk(folder: Path, on_error: Callable[[OSError], None] | None = None) -> Iterator[tuple[Path, list[str]]]:
     """Yield each folder below one, and itself, once, with its visible files, sorted."""
     seen = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
+    for parent, folders, files in os.walk(folder, followlinks=True, onerror=on_error):
         if os.path.realpath(parent) in seen:  # by a link: the same scan under two ids could be in both splits
             folders.clear()
             continue
