@@ -162,7 +162,9 @@ def test_an_onnx_file_is_used_as_the_weights_beside_it(beside, bundles, tmp_path
 
 
 def test_weights_of_a_pretraining_are_no_masks(bundles, small, ancestor, tmp_path):
-    with raises_user_error(r"^pretrained_weights: .*model\.pt has unknown"):
+    with raises_user_error(
+        r"^pretrained_weights: .*model\.pt are weights of .* pre-training., expected those of the task brats"
+    ):
         infer(
             bundles / BTS,
             tmp_path,

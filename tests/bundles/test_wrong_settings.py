@@ -42,6 +42,7 @@ TRAIN_TASK = {
     "loaded_statistics": ["fresh", None],
     "follow_pretraining": ["maybe", 2],
     "learning_rate": [-1, 0, "high", float("nan"), {"unet": 1.0}, {"loaded": 0.1}, {"loaded": 0, "new": 0}],
+    "task": [3, None],
     "modality": [3, ["ct"]],
     "spacing": [[1, 1], [1, 1, 0], [1, 1, -1], 1, "fine", [1, 1, "a"]],
     "intensity_range": [[0], [4000, 0], "wide", 5, [0, "a"], [1, 1]],

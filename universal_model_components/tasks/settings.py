@@ -122,7 +122,7 @@ CHECKS: dict[str, Check] = {
     "features": _widths,
     "modalities": each(text, "names", unique=True),
     **dict.fromkeys(("modality", "scheduler"), optional(text)),
-    **dict.fromkeys(("system", "pretext"), text),
+    **dict.fromkeys(("task", "system", "pretext"), text),
     "class_names": each(text, "names"),
     "patch_size": optional(_patch),
     "spacing": optional(_sides),
