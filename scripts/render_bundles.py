@@ -165,10 +165,15 @@ def render_texts(task: str, entry: Mapping[str, Any], provenance: Mapping[str, A
     }
 
 
+def _ordered(file: Path) -> dict[str, Any]:
+    """Return a config with the keys that users set first; metadata have none."""
+    return read(file) if file.name == "metadata.json" else settings_first(read(file))
+
+
 def render(bundles: Path = BUNDLES) -> dict[Path, str]:
     """Return the content of every file of every task bundle, and of the configs of the pre-training."""
     by_hand = sorted((bundles / "universal_model_pretraining" / "configs").glob("*.json"))
-    files = {file: lay_out(settings_first(read(file))) + "\n" for file in by_hand}
+    files = {file: lay_out(_ordered(file)) + "\n" for file in by_hand}
     for task, entry in read(PARTS / "tasks.json").items():
         configs = {name: render_config(name, task, entry["kind"], entry["settings"]) for name in ("train", "inference")}
         unknown = [key for key in entry["settings"] if not any(key in config for config in configs.values())]

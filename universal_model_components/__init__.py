@@ -30,7 +30,7 @@ _PUBLIC = {
     "evaluation.restoration": "RestorationEvaluation",
     "evaluation.segmentation": "OriginalLabeld SegmentationReport",
     "evaluation.store_report": "write_store_report",
-    "evaluation.trained_corruption": "decreasing_share mask_share trained_corruption",
+    "evaluation.trained_corruption": "decreasing_share mask_share mask_side trained_corruption",
     "figures.curves": "MetricCurves",
     "figures.label_noise": "LabelNoisePicture",
     "figures.overlays": "ValidationOverlays",
@@ -87,6 +87,7 @@ _PUBLIC = {
     "weights.hub": "find_weights",
     "weights.loading": "load_pretrained",
     "weights.provenance": "pretraining_provenance task_provenance",
+    "inference.neighbors": "samples_at_a_time",
     "weights.strict": "load_weights",
     "weights.recipe": "image_recipe trained_with",
 }

@@ -87,11 +87,12 @@ def test_what_reaches_a_shell_or_any_file_is_marked(text):
         "statistics.mean([1, 2])",
         "math.pi",
         "pathlib.Path(@a).open('r')",
+        "isinstance(@a, collections.abc.Mapping)",
         "re.sub('a', 'b', @c)",
     ],
 )
 def test_what_is_harmless_in_python_is_not(text):
-    names = ("fractions", "pathlib", "statistics", "math", "re")
+    names = ("fractions", "pathlib", "statistics", "math", "re", "collections")
     assert problems_of_expression(f"${text}", {**ALIASES, **{name: frozenset([name]) for name in names}}) == []
 
 

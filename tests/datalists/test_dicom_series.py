@@ -34,9 +34,14 @@ def test_a_series_in_two_folders_is_no_half_scan(tmp_path):
         part.mkdir(parents=True, exist_ok=True)
         file.rename(part / file.name)
     whole.rmdir()
-    write_series(tmp_path / "ct/other", body((8, 8, 4)), uid="8")
+    for place, name in (("other", "{}"), ("renamed", "z{}")):  # the same slices under other names are a copy
+        write_series(tmp_path / "ct" / place, body((8, 8, 4)), uid="8", name=name)
     cases, problems = find_cases(tmp_path, ["ct"])
     assert [case["image"] for case in cases] == ["ct/other"]
+    assert (
+        problems.pop()
+        == f"{tmp_path}/ct/renamed: has the same id as {tmp_path}/ct/other: skipped, remove or rename one"
+    )
     assert problems == [f"{tmp_path}/ct/B: another part of the series in {tmp_path}/ct/A: both skipped, use one folder"]
 
 

@@ -8,7 +8,12 @@ from conftest import REPOSITORY
 from monai.bundle import ConfigParser
 from torch import nn
 
-from universal_model_components.evaluation.trained_corruption import decreasing_share, mask_share, trained_corruption
+from universal_model_components.evaluation.trained_corruption import (
+    decreasing_share,
+    mask_share,
+    mask_side,
+    trained_corruption,
+)
 from universal_model_components.method.genesis import GenesisCorruption
 from universal_model_components.weights.provenance import complete, write_weights
 
@@ -54,3 +59,4 @@ def test_another_kind_of_corruption_is_refused(tmp_path):
 def test_a_corruption_without_masking_masks_nothing():
     assert mask_share(GenesisCorruption(mask=0.6)) == 0.6
     assert mask_share(GenesisCorruption()) == mask_share(object()) == 0
+    assert (mask_side(GenesisCorruption(mask_side=4)), mask_side(object())) == (4, 1)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 from monai.data import Dataset
+from original_network import original_state
 from torch import nn
 from user_errors import raises_user_error
 
@@ -20,6 +21,7 @@ from universal_model_components.imaging.unusable import Unusable
 from universal_model_components.inference.inputs import list_scans
 from universal_model_components.inference.runner import ScanLoader, report_skipped, run_inference
 from universal_model_components.method.models import UniversalModel
+from universal_model_components.method.unet import UNet
 from universal_model_components.utils.errors import root_cause
 from universal_model_components.utils.pooling import pool_levels
 from universal_model_components.weights.provenance import complete, write_weights
@@ -306,7 +308,8 @@ def test_results_below_the_scans_are_no_scans(tmp_path, caplog):
         assert [scan["case"] for scan in found] == ["a", "b/c"]
         assert "1 files in" in caplog.text
         caplog.clear()
-    assert len(list_scans(tmp_path, output_dir=tmp_path)) == 3
+    for output_dir in (tmp_path, tmp_path.parent, tmp_path.parent / "other"):
+        assert len(list_scans(tmp_path, output_dir=output_dir)) == 3
     assert [scan["case"] for scan in list_scans(tmp_path / "eval", output_dir=tmp_path / "eval")] == ["a_seg"]
 
 
@@ -440,3 +443,14 @@ def test_what_was_skipped_is_reported_and_is_an_error_where_nothing_is_left(caps
     for skipped, strict, why in ((1, True, "strict is true"), (3, False, "none is left")):
         with raises_user_error(f"{skipped} of 3 rows skipped, listed above, and {why}"):
             report_skipped(["a: broken"], skipped, 3, strict, "rows written")
+
+
+def test_the_network_has_the_weights_that_were_checked(tmp_path):
+    """Also those of an original checkpoint, whose file has other names: MONAI's loader would match none of them."""
+    torch.save(original_state(FEATURES), tmp_path / "model.pt")
+    network = UNet(1, 1, FEATURES, batch_statistics=True)
+    expected = check_weights(network, tmp_path / "model.pt")
+    assert not torch.equal(next(network.parameters()), next(iter(expected.values())))
+    scans = Counted()
+    run_inference(scans, scans, network, str(tmp_path / "model.pt"))
+    assert all(torch.equal(value, expected[name]) for name, value in network.state_dict().items())

@@ -101,6 +101,7 @@ def test_a_bad_setting_of_fine_tuning_is_named_in_one_line(key, value, message):
         [{"patch_size": [8, 16, 16]}, True],
         [{"patch_size": [32, 16, 16]}, False],
         [{"amp": False}, False],
+        [{"split": "test"}, False],  # an evaluation
     ],
 )
 def test_bfloat16_on_a_cpu_needs_more_than_two_voxels(settings, wrong):

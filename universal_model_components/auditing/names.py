@@ -144,7 +144,7 @@ def _public_names(module: str) -> frozenset[str]:
     named = getattr(found, "__all__", None) or [
         n for n, value in vars(found).items() if not isinstance(value, ModuleType)
     ]
-    return frozenset(named)
+    return frozenset(named) | ({"abc"} if module == "collections" else set())
 
 
 def _origin(dotted: str) -> tuple[str, bool]:

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..imaging.dicom import find_series, origin_of
+from ..imaging.dicom import find_series, origin_of, slices_of
 from ..imaging.dicom_header import MODALITIES
-from ..imaging.scan_files import SUFFIXES, content_hash, find_scans, is_dicom, name_other_images, stem
+from ..imaging.scan_files import SUFFIXES, find_scans, is_dicom, name_other_images, stem
 from ..utils.tables import read_table
 from .splits import split_cases
 
@@ -69,7 +69,7 @@ def find_cases(
                 continue
             if stem(case) in seen:
                 other = root / seen[stem(case)]
-                if is_dicom(scan) and content_hash(scan) != content_hash(other):
+                if is_dicom(scan) and _places(scan) != _places(other):
                     cases = [kept for kept in cases if stem(kept["case"]) != stem(case)]
                     problems.append(f"{scan}: another part of the series in {other}: both skipped, use one folder")
                 else:
@@ -89,6 +89,11 @@ def _unwritable(image: str) -> str | None:
     except UnicodeEncodeError:
         return f"{image!a}: its name is not UTF-8: skipped, rename it"
     return None
+
+
+def _places(series: Path) -> set[tuple[float, ...]]:
+    """Return where the slices of a DICOM series lie, to a hundredth of a mm."""
+    return {tuple(round(value, 2) for value in one.place[:3]) for one in slices_of(series)}
 
 
 def _identify(scan: Path, image: str, modality: str) -> tuple[str, str | None, str | None]:

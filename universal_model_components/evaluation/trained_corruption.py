@@ -50,3 +50,8 @@ def decreasing_share(corruption: Any) -> float:
 def mask_share(corruption: Any) -> float:
     """Return which share of each cube's blocks a corruption masks; 0 where it has no such setting, as in the paper."""
     return getattr(corruption, "mask", 0.0)
+
+
+def mask_side(corruption: Any) -> int:
+    """Return the side of the blocks that a corruption masks, in voxels; 1 where it has no such setting."""
+    return getattr(corruption, "mask_side", 1)

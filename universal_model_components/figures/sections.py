@@ -136,7 +136,7 @@ def panels(folders: Sequence[Path]) -> str:
             files.setdefault(file.stem, file)
     if not files:
         return html.paragraph("No restoration panels were found (<code>panels/*.png</code>).", soft=True)
-    missing = [KINDS[kind][0].lower() for kind in KINDS if kind not in files]
+    missing = [KINDS[kind][0].lower() for kind in KINDS if kind not in (*files, "mask")]  # few recipes mask
     figures = ""
     others = [name for name in files if name not in KINDS]  # drawn during training: the latest is enough
     for kind in [k for k in KINDS if k in files] + others[-1:]:

@@ -68,8 +68,8 @@ def _is_result(file: Path, root: Path, output_dir: str | Path | None) -> bool:
     """Whether a file lies in the folder of the results, below that of the scans."""
     if output_dir is None:
         return False
-    results = Path(output_dir).resolve()
-    return results != root.resolve() and file.resolve().is_relative_to(results)
+    results, scans = Path(output_dir).resolve(), root.resolve()
+    return results != scans and results.is_relative_to(scans) and file.resolve().is_relative_to(results)
 
 
 def _scan(file: Path, root: Path, modality: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from ..imaging.unusable import Unusable, file_problem
 from ..utils.settings import to_bool, to_optional
-from ..weights.strict import check_weights
+from ..weights.strict import load_weights
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ def run_inference(
     """Run an evaluator on every scan; the entry point of every inference.json.
 
     Args:
-        evaluator: predicts and writes; its handlers load the weights.
+        evaluator: predicts and writes; its handlers load the weights too, for tools that call it alone.
         loader: of the evaluator.
         network: that the weights are loaded into.
         weights: file of a plain state dict, or where `weights.hub.find_weights` finds one; None when the network
@@ -118,7 +118,7 @@ def run_inference(
     """
     strict = to_bool(strict, "strict")
     if to_optional(weights) is not None:
-        check_weights(network, str(weights), recipe)
+        load_weights(network, str(weights), recipe)
     evaluator.run()
     reasons = [problem.reason for problem in loader.problems]
     report_skipped(reasons, len(reasons), len(loader.dataset), strict, f"scans {done}")

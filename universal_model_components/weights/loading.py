@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Load weights into a network: strictly (`load_weights`), or to initialize a task's network (`load_pretrained`).
+"""Read weights that can be trusted, and initialize a network with them (`load_pretrained`); `strict` loads all of them.
 
 Either every requested tensor fits, or a one-line error says why not and the network is unchanged.
 """
