@@ -42,6 +42,7 @@ _PUBLIC = {
     "inference.classification": "CandidateInferer CandidateVoxelsd CenterPatchd",
     "inference.features": "PooledFeatures SaveFeaturesd",
     "inference.inputs": "list_candidates list_scans",
+    "inference.neighbors": "samples_at_a_time",
     "inference.naming": "ResultName",
     "inference.onnx": "OnnxNetwork",
     "inference.predictions": "SavePredictionsd",
@@ -87,9 +88,8 @@ _PUBLIC = {
     "weights.hub": "find_weights",
     "weights.loading": "load_pretrained",
     "weights.provenance": "pretraining_provenance task_provenance",
-    "inference.neighbors": "samples_at_a_time",
-    "weights.strict": "load_weights",
     "weights.recipe": "image_recipe trained_with",
+    "weights.strict": "load_weights",
 }
 _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names.split()}
 __all__ = sorted(_MODULE_OF)

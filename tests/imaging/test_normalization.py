@@ -11,7 +11,7 @@ import torch
 from scan_files import body, write_scan, write_with_rows
 
 from universal_model_components.imaging.errors import ScanError, one_line
-from universal_model_components.imaging.foreground import find_foreground, foreground_box, otsu
+from universal_model_components.imaging.foreground import find_foreground, otsu
 from universal_model_components.imaging.geometry import spacing_of, to_ras
 from universal_model_components.imaging.normalization import check_size, intensity_limits, load_scan, normalize
 from universal_model_components.imaging.reading import read_header, read_scan
@@ -189,7 +189,7 @@ def test_foreground_survives_a_noisy_background(generator, noise):
         volume + noise * torch.randn(volume.shape, generator=generator),
         noise * torch.randn(volume.shape, generator=generator),
     ).clamp(0, 1)
-    box = foreground_box(volume, (1.0, 1.0, 1.0))
+    box, _ = find_foreground(volume, (1.0, 1.0, 1.0))
     for part, (low, high) in zip(box, ((20, 45), (15, 40), (10, 30)), strict=True):
         assert low - 10 <= part.start <= low
         assert high <= part.stop <= high + 10

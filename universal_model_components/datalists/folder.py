@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ..imaging.dicom import find_series, origin_of, slices_of
-from ..imaging.dicom_header import MODALITIES
-from ..imaging.scan_files import SUFFIXES, find_scans, is_dicom, name_other_images, stem
+from ..imaging.dicom_header import MODALITIES, is_dicom
+from ..imaging.scan_files import SUFFIXES, find_scans, name_other_images, stem
 from ..utils.tables import read_table
 from .splits import split_cases
 

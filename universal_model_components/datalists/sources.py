@@ -159,8 +159,8 @@ def _check_names(sources: Sequence[Source]) -> None:
 def _mark(case: Mapping[str, Any]) -> tuple[str, str] | None:
     """Return the fingerprint of a case's voxels and where they lie, as far as its list has both."""
     found = case.get("fingerprint")
-    complete = isinstance(found, Mapping) and found.get("voxels") and found.get("places")
-    return (str(found["voxels"]), str(found["places"])) if isinstance(found, Mapping) and complete else None
+    voxels, places = (found.get("voxels"), found.get("places")) if isinstance(found, Mapping) else (None, None)
+    return (str(voxels), str(places)) if voxels and places else None
 
 
 def _check_tests(sources: Sequence[Source]) -> None:

@@ -164,19 +164,9 @@ def _estimate(results: Results, c: Comparison) -> Estimate:
 
 
 def _gains(results: Results, task: str, found: Sequence[Comparison]) -> Table:
-    head = [
-        "system",
-        "labels",
-        "finding",
-        "gain",
-        "95 % interval",
-        "p (seeds)",
-        "p (cases)",
-        "pairs",
-        "cases",
-        "people",
-    ]
-    head += ["split", *(["tasks"] if any(c.tasks[1] > 1 for c in found) else [])]
+    pooled = any(c.tasks[1] > 1 for c in found)
+    head = ["system", "labels", "finding", "gain", "95 % interval", "p (seeds)", "p (cases)"]
+    head += ["pairs", "cases", "people", "split", *(["tasks"] if pooled else [])]
     rows = [
         [
             title_of(results, "systems", c.system),
@@ -190,7 +180,7 @@ def _gains(results: Results, task: str, found: Sequence[Comparison]) -> Table:
             str(c.cases),
             str(c.people),
             c.split,
-            *([f"{c.tasks[0]} of {c.tasks[1]}"] if len(head) > 11 else []),
+            *([f"{c.tasks[0]} of {c.tasks[1]}"] if pooled else []),
         ]
         for c in found
     ]

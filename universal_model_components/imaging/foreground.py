@@ -24,11 +24,6 @@ def otsu(values: np.ndarray) -> float:
     return float(edges[1:-1][between.argmax()])
 
 
-def foreground_box(volume: Tensor, spacing: Sequence[float]) -> tuple[slice, ...]:
-    """Return the box of `find_foreground`."""
-    return find_foreground(volume, spacing)[0]
-
-
 def find_foreground(volume: Tensor, spacing: Sequence[float]) -> tuple[tuple[slice, ...], float]:
     """Find the bounding box of the body in an MRI whose background is noisy.
 

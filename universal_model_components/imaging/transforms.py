@@ -74,7 +74,7 @@ class NormalizeScand(MapTransform):
         spacing: mm, or None to keep each scan's native spacing.
         label_keys: of masks on the grid of the first image; a missing one is skipped.
         label_values: which values are foreground, see `labels.Labels`.
-        foreground_crop: crop to the body first, see `foreground.foreground_box`.
+        foreground_crop: crop to the body first, see `foreground.find_foreground`.
         quantize: round to the levels that files of normalized scans hold, see `hdf5.quantize`.
         modality_key: where mappings find the scan's modality; a sample without it, such as a server's, is classified by
             its intensities (`guess_modality`), which is logged.

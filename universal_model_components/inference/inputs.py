@@ -52,7 +52,9 @@ def list_scans(
     else:
         folders = [root] if modality or modalities is None else [root / name for name in modalities]
         files = [(file, folder.name) for folder in folders for file in find_scans(folder)]
-        scans = [_scan(file, root, name) for file, name in files if not _is_result(file, root, output_dir)]
+        results = _results_below(root, output_dir)
+        kept = [(file, name) for file, name in files if results is None or not file.resolve().is_relative_to(results)]
+        scans = [_scan(file, root, name) for file, name in kept]
         if len(scans) < len(files):
             logger.warning("%d files in %s, the folder of the results: left out", len(files) - len(scans), output_dir)
         for line in (line for folder in folders for line in name_other_images(folder)):
@@ -64,12 +66,12 @@ def list_scans(
     return [{key: scan[key] for key in keys} for scan in scans]
 
 
-def _is_result(file: Path, root: Path, output_dir: str | Path | None) -> bool:
-    """Whether a file lies in the folder of the results, below that of the scans."""
+def _results_below(root: Path, output_dir: str | Path | None) -> Path | None:
+    """Return the folder of the results where it lies below that of the scans."""
     if output_dir is None:
-        return False
+        return None
     results, scans = Path(output_dir).resolve(), root.resolve()
-    return results != scans and results.is_relative_to(scans) and file.resolve().is_relative_to(results)
+    return results if results != scans and results.is_relative_to(scans) else None
 
 
 def _scan(file: Path, root: Path, modality: str) -> dict[str, Any]:

@@ -193,11 +193,15 @@ def _check_pretraining(settings: Mapping[str, Any]) -> None:
             f"schedule: {settings['schedule']!r} is not what it describes: give warmup_steps, or modern.json"
         )
     modalities = settings.get("modalities", [])
-    evaluates = "split" in settings
-    if "pretext" not in settings and "discriminator" in parts and len(modalities) == 1 and not evaluates:
+    if "pretext" not in settings and "discriminator" in parts and len(modalities) == 1 and _trains(settings):
         raise ValueError(f"mial: there is one modality, {modalities[0]!r}, to tell from no other: give mial false")
     if settings.get("probe_patience") and not settings.get("probe_interval"):
         raise ValueError("probe_patience: there is no probe to wait for: give probe_interval too, or 0")
+
+
+def _trains(settings: Mapping[str, Any]) -> bool:
+    """Whether these are the settings of a training; an evaluation has them too, and a split."""
+    return "split" not in settings and ("transfer" in settings or "alpha" in settings)
 
 
 def _check_grid(settings: Mapping[str, Any]) -> None:
@@ -208,8 +212,7 @@ def _check_grid(settings: Mapping[str, Any]) -> None:
     divisor = 2 ** (len(features) - 1)
     if sides is not None and any(side % divisor for side in sides):
         raise ValueError(f"patch_size: {sides!r} is not three whole numbers of voxels, each divisible by {divisor}")
-    trains = "split" not in settings and ("transfer" in settings or "alpha" in settings)  # not in an evaluation
-    small = trains and unet and sides is not None and sides[0] <= 2 * divisor and len(features) > 1
+    small = _trains(settings) and unet and sides is not None and sides[0] <= 2 * divisor and len(features) > 1
     if small and to_bool(settings.get("amp", False), "amp") and str(settings.get("device")).startswith("cpu"):
         raise ValueError(
             f"amp: PyTorch's bfloat16 gradients are wrong on a CPU where a level's first side has 2 voxels, and "

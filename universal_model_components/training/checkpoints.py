@@ -117,12 +117,14 @@ class TrainingCheckpoint:
     def _save(self, engine: Engine) -> None:
         state: dict[str, Any] = {name: thing.state_dict() for name, thing in self._everything(engine).items()}
         state["identity"] = self.identity
-        if not all(map(_is_finite, self.objects.values())):
+        if idist.get_rank() > 0:
+            return
+        if all(map(_is_finite, self.objects.values())):
+            write_atomically(self.file, lambda path: torch.save(state, path))
+        else:
             logger.error(
                 "%s: not written: the network's weights are not finite, the last checkpoint is kept", self.file
             )
-        elif idist.get_rank() == 0:
-            write_atomically(self.file, lambda path: torch.save(state, path))
 
     def _load(self, engine: Any) -> None:
         if not self.resume:
