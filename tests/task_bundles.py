@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from classification_tasks import LNC, write_adni
 from conftest import REPOSITORY
+from devices import DEVICE
 from luna import write_datalist, write_luna16
 from monai.bundle import ConfigParser, ConfigWorkflow
 from torch import nn
@@ -110,7 +111,7 @@ def workflow(task: str, *configs: str, **settings: Any) -> ConfigWorkflow:
         meta_file=str(folder / "metadata.json"),
         logging_file=False,
         workflow_type="infer" if configs[0] == "inference" else "train",
-        **{"features": FEATURES, "num_workers": 0, "device": "cpu", **settings},
+        **{"features": FEATURES, "num_workers": 0, "device": DEVICE, **settings},
     )
 
 
@@ -141,7 +142,7 @@ def model(root: Path) -> dict[str, torch.Tensor]:
 
 def checkpoint(root: Path) -> dict[str, torch.Tensor]:
     """The last network of a run."""
-    return torch.load(root / "models" / "checkpoint.pt", weights_only=True)["network"]
+    return torch.load(root / "models" / "checkpoint.pt", "cpu", weights_only=True)["network"]
 
 
 def trained_network(task: str, root: Path) -> nn.Module:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import logging
 
@@ -88,7 +87,7 @@ def train(prepare, tmp_path):
 
 
 def trained(root):
-    return torch.load(root / "models" / "checkpoint.pt", weights_only=True)["network"]
+    return torch.load(root / "models" / "checkpoint.pt", "cpu", weights_only=True)["network"]
 
 
 def interrupt():
@@ -247,7 +246,10 @@ def test_statistics_are_estimated_on_the_target(prepare, pretrained, tmp_path):
     flow = prepare(BTS, loaded_statistics="reestimated", epochs=1, learning_rate={"loaded": 0, "new": 0.001})
     found = {}
     flow.trainer.add_event_handler(
-        Events.ITERATION_STARTED(once=1), lambda engine: found.update(copy.deepcopy(engine.network.state_dict()))
+        Events.ITERATION_STARTED(once=1),
+        lambda engine: found.update(
+            {name: value.to("cpu", copy=True) for name, value in engine.network.state_dict().items()}
+        ),
     )
     flow.run()
     given = torch.load(pretrained, weights_only=True)

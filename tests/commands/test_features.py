@@ -8,6 +8,7 @@ import csv
 import numpy as np
 import pytest
 import torch
+from devices import DEVICE
 from scan_files import make_dataset
 from task_bundles import FEATURES, PRETRAINING, run
 from user_errors import raises_user_error
@@ -49,7 +50,7 @@ def read(file):
 def test_the_numbers_are_those_of_the_bundles_inference(scans, weights, tmp_path, capsys):
     settings = {"spacing": RECIPE["spacing"], "patch_size": RECIPE["patch_size"], "pretrained_weights": weights}
     run(PRETRAINING, "inference", bundle_root=str(tmp_path), dataset_dir=str(scans), **settings)
-    features(str(scans), weights, str(tmp_path / "features.csv"), num_workers=0, device="cpu")
+    features(str(scans), weights, str(tmp_path / "features.csv"), num_workers=0, device=DEVICE)
     rows, values = read(tmp_path / "features.csv")
     assert [row["case"] for row in rows] == ["ct/scan_0", "ct/scan_1", "mri/scan_0"]
     assert [row["modality"] for row in rows] == ["ct", "ct", "mri"]
@@ -73,7 +74,7 @@ def test_unreadable_scans_and_points_outside_are_skipped_and_named(scans, weight
         "image,x,y,z,modality\nct/scan_0.nii.gz,-30,-30,30,ct\nct/scan_0.nii.gz,900,0,0,ct\nno.nii,,,,ct\n"
     )
     output = tmp_path / "features.csv"
-    features(str(table), weights, str(output), num_workers=0, device="cpu")
+    features(str(table), weights, str(output), num_workers=0, device=DEVICE)
     rows, _ = read(output)
     assert [(row["x"], row["y"], row["z"]) for row in rows] == [("-30.0", "-30.0", "30.0")]
     captured = capsys.readouterr()
@@ -85,7 +86,7 @@ def test_unreadable_scans_and_points_outside_are_skipped_and_named(scans, weight
         features(str(table), weights, str(output), num_workers=0, device="cpu", strict="true")
     table.write_text("image,modality\nno.nii,ct\n")
     with raises_user_error("1 of 1 rows skipped, listed above, and none is left"):
-        features(str(table), weights, str(tmp_path / "none.csv"), num_workers=0, device="cpu")
+        features(str(table), weights, str(tmp_path / "none.csv"), num_workers=0, device=DEVICE)
     assert not (tmp_path / "none.csv").exists()
 
 
@@ -96,13 +97,13 @@ def test_weights_without_a_provenance_need_options(scans, weights, tmp_path):
     with raises_user_error("weights: .*plain.pt has no provenance that states spacing, patch_size, intensity_range"):
         features(scan, str(plain), str(output))
     given = {"spacing": [2, 2, 2], "patch_size": [16, 16, 16], "intensity_range": [-1000, 1000]}
-    features(scan, str(plain), str(output), **given, intensity_scale="range", num_workers=0, device="cpu")
+    features(scan, str(plain), str(output), **given, intensity_scale="range", num_workers=0, device=DEVICE)
     rows, values = read(output)
     assert "modality" not in rows[0]
-    features(scan, weights, str(output), num_workers=0, device="cpu")
+    features(scan, weights, str(output), num_workers=0, device=DEVICE)
     np.testing.assert_array_equal(read(output)[1], values)
     given["intensity_range"] = None
-    features(scan, weights, str(output), **given, intensity_scale="percentiles", num_workers=0, device="cpu")
+    features(scan, weights, str(output), **given, intensity_scale="percentiles", num_workers=0, device=DEVICE)
     assert np.abs(read(output)[1] - values).max() > 0
     with raises_user_error(r"intensity_scale: 'minmax' is not one of \['range', 'volume', 'percentiles'\]"):
         features(scan, weights, str(output), intensity_scale="minmax")

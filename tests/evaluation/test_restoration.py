@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from devices import DEVICE
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 from universal_model_components.cubes.store import CubeDataset, cube_records, read_index
@@ -256,7 +257,7 @@ def test_weights_of_another_recipe_warn(spacing, warned, bundles, cube_store, tm
     passed = {key: recipe[key] for key in ("spacing", "intensity_range", "intensity_scale")}
     passed |= {} if spacing is None else {"spacing": spacing}
     write_weights(tmp_path / "models/model.pt", state, complete(passed, state))
-    settings = {"bundle_root": str(tmp_path), "cube_store": str(cube_store), "features": FEATURES, "device": "cpu"}
+    settings = {"bundle_root": str(tmp_path), "cube_store": str(cube_store), "features": FEATURES, "device": DEVICE}
     settings |= {"num_workers": 0, "probe_cubes": 0, "panel_cubes": 0}
     workflow = ConfigWorkflow(bundle_files(bundles), workflow_type="train", logging_file=False, **settings)
     workflow.initialize()

@@ -10,6 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from devices import DEVICE
 from monai.bundle import ConfigWorkflow
 from monai.data import Dataset
 from original_network import original_state
@@ -95,7 +96,7 @@ def identity_bundle(tmp_path, bundles):
         settings = {"bundle_root": str(tmp_path), "dataset_dir": str(dataset_dir), "output_dir": str(out)}
         settings |= {"network_def": network, "pretrained_weights": str(weights), "patch_size": [16, 16, 8]}
         config = str(bundles / "universal_model_pretraining/configs/inference.json")
-        settings |= {"device": "cpu", "num_workers": 0, "workflow_type": "infer", "logging_file": False, **override}
+        settings |= {"device": DEVICE, "num_workers": 0, "workflow_type": "infer", "logging_file": False, **override}
         workflow = ConfigWorkflow(config, **settings)
         workflow.initialize()
         workflow.run()
@@ -211,7 +212,8 @@ def test_weights_are_given_as_a_file_or_as_a_folder(name, tmp_path, identity_bun
     (tmp_path / "models").mkdir()
     torch.save(trained.state_dict(), tmp_path / "models/model.pt")
     identity_bundle(tmp_path / "scans", network_def=network, pretrained_weights=str(tmp_path / name))
-    assert torch.equal(network.encoder.levels[0].conv1.weight, trained.encoder.levels[0].conv1.weight)
+    loaded, expected = (net.encoder.levels[0].conv1.weight.cpu() for net in (network, trained))
+    assert torch.equal(loaded, expected)
 
 
 @pytest.mark.parametrize("none", [None, "null", ""])

@@ -42,6 +42,8 @@ PICTURES = ("best", "median", "worst")
 class OriginalLabeld(MapTransform):
     """Replace a label, resampled or not, by the one in its file: native image space, values merged to foreground.
 
+    It is on the device of the one that it replaces, as the prediction that it is compared with.
+
     Args:
         keys: `MetaTensor`s whose metadata name the file (`filename_or_obj`).
         label_values: which values are foreground, see `imaging.labels.Labels`.
@@ -62,7 +64,7 @@ class OriginalLabeld(MapTransform):
             file = _file_of(result[key], str(key))
             voxels, affine = read_scan(file)
             wide = torch.from_numpy(np.ascontiguousarray(voxels.astype(np.float32)))
-            mask = self.labels.merge(wide, file)[None]
+            mask = self.labels.merge(wide, file)[None].to(result[key].device)
             result[key] = MetaTensor(mask, affine=torch.as_tensor(affine), meta={"filename_or_obj": file})
         return result
 

@@ -111,14 +111,16 @@ def commit_of(bundles: Path) -> str | None:
 
 
 def origin_of(job_settings: Mapping[str, Any], commits: Sequence[str]) -> dict[str, Any]:
-    """Return what a record says about where it was made: versions, the device.
+    """Return what a record says about where it was made: versions, and the device, a GPU with its model's name.
 
     Args:
         job_settings: of the job.
         commits: of the code at its start and, where they were others, each time that it was resumed.
     """
-    device = job_settings.get("device") or ("cuda:0" if torch.cuda.is_available() else "cpu")
-    return {"versions": {**versions(), "commit": ", ".join(commits) or None}, "device": str(device)}
+    cuda = torch.cuda.is_available()
+    device = str(job_settings.get("device") or ("cuda:0" if cuda else "cpu"))
+    device += f" ({torch.cuda.get_device_name(device)})" if cuda and device.startswith("cuda") else ""
+    return {"versions": {**versions(), "commit": ", ".join(commits) or None}, "device": device}
 
 
 def run_record(folder: Path, facts: Mapping[str, Any], splits: tuple[str, ...]) -> dict[str, Any]:
