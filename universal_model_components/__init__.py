@@ -70,7 +70,7 @@ _PUBLIC = {
     "training.checkpoints": "TrainingCheckpoint",
     "training.handlers": "EarlyStop Progress TrainingAlarm use_handler",
     "training.loss_record": "LossRecorder loss_values",
-    "training.metrics": "at_least_as_good constant_error count_predicted input_and_target logits_and_targets "
+    "training.metrics": "PredictedClasses at_least_as_good constant_error input_and_target logits_and_targets "
     "lower_is_better read_metric",
     "training.mixed_precision": "MixedPrecisionInferer",
     "training.overlap": "ForegroundDice ForegroundIoU",

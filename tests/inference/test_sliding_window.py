@@ -131,3 +131,12 @@ class _Recorded:
     def __call__(self, windows: torch.Tensor) -> torch.Tensor:
         self.shapes.append(tuple(windows.shape))
         return self.network(windows)
+
+
+def test_what_is_made_of_a_network_is_in_full_precision_under_autocast(network, generator):
+    inferer, image = FastSlidingWindowInferer(**WINDOWS), torch.rand(1, 1, 16, 16, 8, generator=generator)
+    with torch.no_grad():
+        with torch.autocast("cpu", torch.bfloat16):
+            made = inferer.prepare(network)
+        assert {tensor.dtype for tensor in made.state_dict().values() if tensor.is_floating_point()} == {torch.float32}
+        torch.testing.assert_close(inferer(image, network), network(image), rtol=1e-3, atol=1e-4)

@@ -3,15 +3,16 @@ from __future__ import annotations
 
 import math
 
+import ignite.distributed as idist
 import pytest
 import torch
 from trainers import WIDTH, make_evaluator
 
 from universal_model_components.method.models import UniversalModel
 from universal_model_components.training.metrics import (
+    PredictedClasses,
     at_least_as_good,
     constant_error,
-    count_predicted,
     input_and_target,
     lower_is_better,
     read_metric,
@@ -36,11 +37,31 @@ def test_the_best_constant_is_each_cube_s_own_mean(generator):
     assert float(constant_error(torch.zeros_like(cubes), cubes)) == pytest.approx(by_hand, rel=1e-5)
 
 
+LOGITS = torch.tensor([[2.0, 1.0, 0.0], [3.0, 1.0, 0.0], [0.0, 1.0, 5.0]])
+
+
+def predicted_classes(*batches):
+    metric = PredictedClasses(3)
+    for batch in batches:
+        metric.update(batch)
+    return metric.compute()
+
+
 def test_predicted_classes_are_counted():
-    logits = torch.tensor([[2.0, 1.0, 0.0], [3.0, 1.0, 0.0], [0.0, 1.0, 5.0]])
-    assert count_predicted(logits, torch.tensor([0, 1, 2])) == 2
-    assert count_predicted(logits[:2], torch.tensor([0, 1])) == 1
-    assert math.isnan(count_predicted(logits, torch.tensor([1, 1, 1])))
+    assert predicted_classes((LOGITS, torch.tensor([0, 1, 2]))) == 2
+    assert predicted_classes((LOGITS[:1], torch.tensor([0])), (LOGITS[1:2], torch.tensor([1]))) == 1
+    assert math.isnan(predicted_classes((LOGITS, torch.tensor([1, 1, 1]))))
+
+
+def _count_in_a_process(rank, folder):
+    shares = [slice(0, 2), slice(2, 3)]  # of different sizes
+    count = predicted_classes((LOGITS[shares[rank]], torch.tensor([0, 1, 2])[shares[rank]]))
+    (folder / str(rank)).write_text(str(count))
+
+
+def test_processes_count_together_with_unequal_shares(tmp_path):
+    idist.spawn("gloo", _count_in_a_process, (tmp_path,), nproc_per_node=2)
+    assert [float((tmp_path / str(rank)).read_text()) for rank in range(2)] == [2, 2]
 
 
 def test_corrupted_cubes_and_originals_are_taken_from_the_output():

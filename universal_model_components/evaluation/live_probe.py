@@ -44,14 +44,15 @@ def voxel_features(encoder: nn.Module, patch: Tensor) -> Tensor:
 
 def untrained(encoder: nn.Module, seed: int) -> nn.Module:
     """Return a copy with new weights, which normalizes each patch by its own statistics: it has no others."""
-    fresh = copy.deepcopy(encoder).train()
-    with torch.random.fork_rng(devices=[]):
+    device = next(encoder.parameters()).device
+    fresh = copy.deepcopy(encoder).cpu().train()  # drawn on the CPU: the same on every device
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):  # the seed is every device's
         torch.manual_seed(seed)
         for module in fresh.modules():
             reset = getattr(module, "reset_parameters", None)
             if callable(reset):
                 reset()
-    return fresh
+    return fresh.to(device)
 
 
 def read_out(

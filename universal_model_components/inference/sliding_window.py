@@ -77,8 +77,10 @@ class FastSlidingWindowInferer(SlidingWindowInferer):
         return self._known[1]
 
     def _make(self, network: nn.Module) -> Callable:
-        made = fold_normalization(network) if self.fold else copy.deepcopy(network)
-        made = merge_upsampling(made) if self.merge else made
+        place = next(network.parameters()).device.type
+        with torch.autocast(place, enabled=False), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            made = fold_normalization(network) if self.fold else copy.deepcopy(network)  # in full precision
+            made = merge_upsampling(made) if self.merge else made
         if self.channels_last:
             made = made.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         if not self.compile:

@@ -49,12 +49,21 @@ class RandomState:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Set every generator."""
         torch.set_rng_state(state["torch"].cpu())
-        if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all([generator.cpu() for generator in state["cuda"]])
+        self._load_cuda([generator.cpu() for generator in state["cuda"]])
         name, keys, position, has_gauss, cached = state["numpy"]
         np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), position, has_gauss, cached))  # noqa: NPY002
         version, internal, gauss = state["python"]
         random.setstate((version, tuple(internal), gauss))
+
+    def _load_cuda(self, states: list[torch.Tensor]) -> None:
+        if not torch.cuda.is_available():
+            return
+        if states and idist.get_world_size() > 1:  # each process has one device, and draws as the first does
+            torch.cuda.set_rng_state(states[0])
+        elif len(states) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(states)
+        else:
+            logger.warning("resume: %d CUDA devices then, other now: their random numbers start anew", len(states))
 
 
 def _is_finite(thing: Any) -> bool:

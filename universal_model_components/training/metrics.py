@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ignite.metrics import ConfusionMatrix
 from torch import Tensor
 
 
@@ -55,9 +56,14 @@ def constant_error(restored: Tensor, target: Tensor) -> Tensor:
     return (target - target.mean(dim=(1, 2, 3, 4), keepdim=True)).square().mean()
 
 
-def count_predicted(logits: Tensor, target: Tensor) -> float:
-    """Count the classes that are predicted for any sample; an `EpochMetric`'s `compute_fn`.
+class PredictedClasses(ConfusionMatrix):
+    """How many classes are predicted for any sample of any process; NaN where all samples are of one class.
 
-    NaN where all samples are of one class: a single answer is right then.
+    A single answer is right then.
     """
-    return math.nan if target.unique().numel() < 2 else float(logits.argmax(dim=1).unique().numel())
+
+    def compute(self) -> float:
+        """Return the number."""
+        counts = super().compute()  # by class, by prediction
+        of_classes, of_predictions = ((counts.sum(dim) > 0).sum() for dim in (1, 0))
+        return float(of_predictions) if of_classes > 1 else math.nan
