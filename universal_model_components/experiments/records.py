@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import math
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -110,6 +112,13 @@ def commit_of(bundles: Path) -> str | None:
     return git.stdout.strip() or None
 
 
+@functools.cache
+def _gpu_name(device: str) -> str:
+    """Ask for a GPU's model in another process: a context of this one could shut its jobs out of the GPU."""
+    command = [sys.executable, "-c", f"import torch; print(torch.cuda.get_device_name({device!r}))"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+
+
 def origin_of(job_settings: Mapping[str, Any], commits: Sequence[str]) -> dict[str, Any]:
     """Return what a record says about where it was made: versions, and the device, a GPU with its model's name.
 
@@ -119,7 +128,7 @@ def origin_of(job_settings: Mapping[str, Any], commits: Sequence[str]) -> dict[s
     """
     cuda = torch.cuda.is_available()
     device = str(job_settings.get("device") or ("cuda:0" if cuda else "cpu"))
-    device += f" ({torch.cuda.get_device_name(device)})" if cuda and device.startswith("cuda") else ""
+    device += f" ({_gpu_name(device)})" if cuda and device.startswith("cuda") else ""
     return {"versions": {**versions(), "commit": ", ".join(commits) or None}, "device": device}
 
 
