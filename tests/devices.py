@@ -8,20 +8,26 @@ as on a GPU. Code that forgets to move one fails there too.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
+import shutil
 import sys
 import sysconfig
 import types
 from pathlib import Path
 
 import torch
+from torch.torch_version import TorchVersion
 
+OLDEST = TorchVersion("2.13")  # whose interfaces `device.cpp` was written for
 DEVICE = os.environ.get("UNIVERSAL_MODEL_DEVICE", "cpu")
 
 
 def can_compile() -> bool:
-    """Whether this Python has the headers that an extension of PyTorch is compiled with."""
-    return (Path(sysconfig.get_path("include")) / "Python.h").is_file()
+    """Whether there is what an extension of this PyTorch needs: Python's headers, a compiler, and ninja."""
+    headers = Path(sysconfig.get_path("include")) / "Python.h"
+    tools = [shutil.which(os.environ.get("CXX", "c++")), importlib.util.find_spec("ninja") or shutil.which("ninja")]
+    return headers.is_file() and all(tools) and torch.__version__ >= OLDEST
 
 
 def add_other_device() -> None:
@@ -38,7 +44,9 @@ def add_other_device() -> None:
     module.get_amp_supported_dtype = lambda: [torch.bfloat16, torch.float16]
     torch.utils.rename_privateuse1_backend("other")
     torch._register_device_module("other", module)
-    source = Path(__file__).parent / "other_device" / "device.cpp"
+    here = Path(__file__).parent
+    os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(here.parent / "build" / "extensions"))
+    source = here / "other_device" / "device.cpp"
     load("other_device", [str(source)], extra_cflags=["-O1"])
     torch.utils.generate_methods_for_privateuse1_backend()
 

@@ -52,6 +52,7 @@ def evaluation(cube_store, weights, tmp_path):
         corruptions = {"shuffle": GenesisCorruption(0, 1, 0, 0), "overall": GenesisCorruption()}
         chosen = {"network": UniversalModel(features=FEATURES), "weights": str(weights), "dataset": data[0]}
         chosen |= {"training_dataset": data[1], "corruptions": corruptions, "modalities": ["ct", "mri"]}
+        chosen |= {"device": DEVICE}
         return RestorationEvaluation(**{**chosen, "output_dir": str(tmp_path / "out"), **settings})
 
     return make

@@ -322,6 +322,7 @@ def test_a_slurm_script_has_a_line_for_each_run(tmp_path):
     lines = slurm_script(jobs, "mini", ["grid.json", "--output", "a b"], 4).splitlines()
     assert "#SBATCH --array=0-4" in lines
     assert "#SBATCH --cpus-per-task=4" in lines
+    assert "##SBATCH --gres=gpu:1" in lines  # a comment, until somebody wants it
     names = [line.strip() for line in lines[lines.index("runs=(") + 1 : lines.index(")")]]
     assert names == [job.name for job in sorted(jobs, key=lambda job: job.kind == "run") if job.kind != "store"]
     assert lines[-1].endswith("""run grid.json --output 'a b' --only "run=${runs[$SLURM_ARRAY_TASK_ID]}\"""")

@@ -66,6 +66,11 @@ Tensor on_cpu(const Tensor& t) {  // the same memory, seen as the CPU's
   return at::from_blob(t.mutable_data_ptr(), t.sizes(), t.strides(), [storage](void*) {}, t.options().device(at::kCPU));
 }
 
+void same_device(const Tensor& t, const std::string& where) {
+  TORCH_CHECK(!t.defined() || t.is_privateuseone() || t.dim() == 0,
+              "Expected all tensors to be on the same device, but found at least two devices (", where, ")");
+}
+
 Tensor empty(c10::SymIntArrayRef size, std::optional<at::ScalarType> type, std::optional<at::Layout>,
              std::optional<at::Device>, std::optional<bool>, std::optional<at::MemoryFormat> format) {
   return at::detail::empty_generic(C10_AS_INTARRAYREF_SLOW(size), &memory, kKeys, c10::dtype_or_default(type), format);
@@ -117,6 +122,7 @@ at::Scalar local_scalar(const Tensor& self) { return at::cpu::_local_scalar_dens
 Tensor convolution(const Tensor& x, const Tensor& w, const std::optional<Tensor>& b, c10::SymIntArrayRef stride,
                    c10::SymIntArrayRef padding, c10::SymIntArrayRef dilation, bool transposed,
                    c10::SymIntArrayRef output_padding, c10::SymInt groups) {
+  for (const Tensor& t : {x, w, b.value_or(Tensor())}) same_device(t, "convolution");
   std::optional<Tensor> bias = b && b->defined() ? std::optional<Tensor>(on_cpu(*b)) : std::nullopt;
   return at::convolution_symint(on_cpu(x), on_cpu(w), bias, stride, padding, dilation, transposed, output_padding, groups)
       .to(x.device());
@@ -126,6 +132,7 @@ std::tuple<Tensor, Tensor, Tensor> convolution_backward(
     const Tensor& g, const Tensor& x, const Tensor& w, c10::SymIntArrayRef stride, c10::SymIntArrayRef padding,
     c10::SymIntArrayRef dilation, bool transposed, c10::SymIntArrayRef output_padding, c10::SymInt groups,
     std::array<bool, 3> mask) {
+  for (const Tensor& t : {g, x, w}) same_device(t, "convolution_backward");
   std::vector<c10::SymInt> bias{transposed ? w.sym_size(1) * groups : w.sym_size(0)};
   auto [dx, dw, db] = at::convolution_backward_symint(on_cpu(g), on_cpu(x), on_cpu(w), c10::SymIntArrayRef(bias), stride,
                                                       padding, dilation, transposed, output_padding, groups, mask);
@@ -138,24 +145,21 @@ std::tuple<Tensor, Tensor, Tensor> batch_norm(const Tensor& x, const std::option
                                               const std::optional<Tensor>& bias, const std::optional<Tensor>& mean,
                                               const std::optional<Tensor>& variance, bool training, double momentum,
                                               double eps) {
+  for (const auto& t : {weight, bias, mean, variance}) same_device(t.value_or(Tensor()), "batch_norm");
+  same_device(x, "batch_norm");
   auto cpu = [](const std::optional<Tensor>& t) { return t && t->defined() ? std::optional<Tensor>(on_cpu(*t)) : t; };
   auto [y, m, v] = at::native_batch_norm(on_cpu(x), cpu(weight), cpu(bias), cpu(mean), cpu(variance), training, momentum, eps);
   return {y.to(x.device()), m.to(x.device()), v.to(x.device())};
 }
 
-void same_device(const c10::OperatorHandle& op, const Tensor& t) {
-  TORCH_CHECK(!t.defined() || t.is_privateuseone() || t.dim() == 0,
-              "Expected all tensors to be on the same device, but found at least two devices (", op.operator_name(), ")");
-}
-
 void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   const auto& name = op.operator_name().name;
-  const bool indexing = name.find("index") != std::string::npos;  // a GPU's tensor may be indexed by the CPU's
-  const auto count = op.schema().arguments().size();
-  for (size_t i = 0; i < count && !indexing; ++i) {
-    const auto& value = (*stack)[stack->size() - count + i];
-    if (value.isTensor()) same_device(op, value.toTensor());
-    if (value.isTensorList()) for (const Tensor& t : value.toTensorVector()) same_device(op, t);
+  const auto& arguments = op.schema().arguments();
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const auto& value = (*stack)[stack->size() - arguments.size() + i];
+    if (value.isTensor()) same_device(value.toTensor(), name);
+    // the indices of x[indices], a list of optional tensors, may be the CPU's on a GPU too
+    if (value.isTensorList()) for (const Tensor& t : value.toTensorVector()) same_device(t, name);
   }
   at::native::cpu_fallback(op, stack, /*error_on_views=*/false);
 }

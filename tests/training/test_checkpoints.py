@@ -4,6 +4,7 @@ from __future__ import annotations
 import logging
 import random
 
+import ignite.distributed as idist
 import numpy as np
 import pytest
 import torch
@@ -221,3 +222,25 @@ def test_a_failed_write_keeps_the_old_file(tmp_path):
         write_atomically(file, fill_the_disk)
     assert file.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
+
+
+@pytest.mark.parametrize(
+    ("states", "gpus", "processes", "loaded", "warned"),
+    [
+        [0, 1, 1, [], False],  # a checkpoint of a CPU
+        [1, 1, 1, ["all"], False],
+        [2, 2, 2, ["own"], False],
+        [2, 1, 1, [], True],
+    ],
+)
+def test_random_states_of_gpus(states, gpus, processes, loaded, warned, monkeypatch, caplog):
+    state = RandomState().state_dict() | {"cuda": [torch.zeros(16, dtype=torch.uint8)] * states}
+    seen = []
+    fakes = {"is_available": lambda: True, "device_count": lambda: gpus}
+    fakes |= {"set_rng_state": lambda state: seen.append("own"), "set_rng_state_all": lambda all_: seen.append("all")}
+    for name, fake in fakes.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    monkeypatch.setattr(idist, "get_world_size", lambda: processes)
+    RandomState().load_state_dict(state)
+    assert seen == loaded
+    assert ("they start anew" in caplog.text) is warned

@@ -60,7 +60,8 @@ def _count_in_a_process(rank, folder):
 
 
 def test_processes_count_together_with_unequal_shares(tmp_path):
-    idist.spawn("gloo", _count_in_a_process, (tmp_path,), nproc_per_node=2)
+    meet = {"init_method": f"file://{tmp_path / 'meeting'}"}
+    idist.spawn("gloo", _count_in_a_process, (tmp_path,), nproc_per_node=2, **meet)
     assert [float((tmp_path / str(rank)).read_text()) for rank in range(2)] == [2, 2]
 
 

@@ -46,7 +46,7 @@ def untrained(encoder: nn.Module, seed: int) -> nn.Module:
     """Return a copy with new weights, which normalizes each patch by its own statistics: it has no others."""
     device = next(encoder.parameters()).device
     fresh = copy.deepcopy(encoder).cpu().train()  # drawn on the CPU: the same on every device
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):  # the seed is every device's
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):  # manual_seed seeds every GPU
         torch.manual_seed(seed)
         for module in fresh.modules():
             reset = getattr(module, "reset_parameters", None)

@@ -42,7 +42,7 @@ PICTURES = ("best", "median", "worst")
 class OriginalLabeld(MapTransform):
     """Replace a label, resampled or not, by the one in its file: native image space, values merged to foreground.
 
-    It is on the device of the one that it replaces, as the prediction that it is compared with.
+    The new label is on the device of the one that it replaces.
 
     Args:
         keys: `MetaTensor`s whose metadata name the file (`filename_or_obj`).

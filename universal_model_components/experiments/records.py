@@ -116,7 +116,10 @@ def commit_of(bundles: Path) -> str | None:
 def _gpu_name(device: str) -> str:
     """Ask for a GPU's model in another process: a context of this one could shut its jobs out of the GPU."""
     command = [sys.executable, "-c", f"import torch; print(torch.cuda.get_device_name({device!r}))"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout.strip() or "unknown"
+    except subprocess.TimeoutExpired:
+        return "unknown"
 
 
 def origin_of(job_settings: Mapping[str, Any], commits: Sequence[str]) -> dict[str, Any]:

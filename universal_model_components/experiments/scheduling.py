@@ -194,7 +194,8 @@ def slurm_script(jobs: Sequence[Job], name: str, arguments: Sequence[Any], threa
         f"#SBATCH --job-name={shlex.quote(name)}\n"
         f"#SBATCH --array=0-{len(first) - 1}\n"
         f"#SBATCH --cpus-per-task={threads}\n"
-        "##SBATCH --gres=gpu:1\n"  # taken out by its second number sign
+        "# for one GPU a line, remove a number sign:\n"
+        "##SBATCH --gres=gpu:1\n"
         "runs=(\n"
         f"{names}\n"
         ")\n"

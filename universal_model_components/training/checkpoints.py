@@ -56,14 +56,15 @@ class RandomState:
         random.setstate((version, tuple(internal), gauss))
 
     def _load_cuda(self, states: list[torch.Tensor]) -> None:
-        if not torch.cuda.is_available():
+        if not states or not torch.cuda.is_available():
             return
-        if states and idist.get_world_size() > 1:  # each process has one device, and draws as the first does
+        if idist.get_world_size() > 1:  # each process has one device, and draws as the first does
             torch.cuda.set_rng_state(states[0])
         elif len(states) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(states)
         else:
-            logger.warning("resume: %d CUDA devices then, other now: their random numbers start anew", len(states))
+            counts = len(states), torch.cuda.device_count()
+            logger.warning("resume: the checkpoint has random states of %d GPUs, here are %d: they start anew", *counts)
 
 
 def _is_finite(thing: Any) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mixed precision on a CPU: the networks of the target tasks compute in bfloat16, as MONAI's `amp` does on a GPU."""
+"""Mixed precision on a CPU: the networks of the target tasks compute in bfloat16; on a GPU MONAI's `amp` is float16."""
 
 from __future__ import annotations
 
