@@ -46,3 +46,13 @@ def test_intervals_are_colored_by_what_they_say():
         re.findall("#[0-9a-f]{6}", draw_intervals([("task", certain)], "few", "gain"))
     )
     assert faint_line()["linewidth"] < 2
+
+
+def test_long_names_are_broken_and_stand_once_in_a_row():
+    long = "Universal Model, continued on the target's scans, 5 cases"
+    panels = [(title, [Estimate(long, 1, 0, 2), Estimate("short", 1, 0, 2)]) for title in ("one", "two", "three")]
+    one, three = (texts(draw_intervals(panels[:count], "gains", "gain")) for count in (1, 3))
+    assert three.count("short") == 2 * one.count("short") > 0  # of three panels in two rows
+    assert re.search(r"continued on\n\s*the target's", three)
+    others = [("one", [Estimate("short", 1, 0, 2)]), ("two", [Estimate("other", 1, 0, 2)])]
+    assert {"short", "other"} <= set(texts(draw_intervals(others, "gains", "gain")).split())

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _COLORS = (BLUE, RED, GREEN, ORANGE, PINK, SKY)
 _DASHES = ("-", "--", "-.", ":")
 _WIDTH = 9.2  # inches
+_LABEL = 30  # characters of a line of an estimate's name
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,8 @@ def draw_intervals(
 ) -> str:
     """Draw estimates with intervals as SVG, one under the other, two panels to a row on one scale.
 
+    Long names are broken into lines; those of two panels that have the same stand on the left alone.
+
     Args:
         panels: title and estimates each.
         name: of the figure, see `svg_style`.
@@ -128,11 +132,12 @@ def draw_intervals(
     """
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
-    height = 0.27 * max(len(estimates) for _, estimates in panels) + 0.75
+    labels = [[textwrap.fill(estimate.name, _LABEL) for estimate in estimates] for _, estimates in panels]
+    height = 0.27 * max(sum(1 + label.count("\n") for label in names) for names in labels) + 0.75
     with svg_style(name):
         figure = new_figure(_WIDTH, height * rows + 0.2)
         axes = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
-        for axis, (title, estimates) in zip(axes, panels, strict=False):
+        for number, (axis, (title, estimates)) in enumerate(zip(axes, panels, strict=False)):
             for place, estimate in enumerate(estimates):
                 color = GREEN if estimate.low > 0 else RED if estimate.high < 0 else BLUE
                 color = color if zero and estimate.certain else BLUE
@@ -140,7 +145,9 @@ def draw_intervals(
                 axis.plot(estimate.value, place, "o", color=color, markersize=5)
             if zero:
                 axis.axvline(0, **faint_line())
-            axis.set_yticks(range(len(estimates)), [estimate.name for estimate in estimates])
+            repeated = number % columns > 0 and labels[number] == labels[number - 1]
+            axis.set_yticks(range(len(estimates)), [""] * len(estimates) if repeated else labels[number])
+            axis.locator_params(axis="x", nbins=5)
             axis.set_ylim(len(estimates) - 0.5, -0.5)
             axis.set_xlabel(xlabel)
             axis.tick_params(labelbottom=True)
