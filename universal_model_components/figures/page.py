@@ -19,7 +19,7 @@ STYLE = """
 html { -webkit-text-size-adjust: 100%; scroll-behavior: smooth; }
 body { margin: 0; background: var(--page); color: var(--ink);
   font: 16px/1.6 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
-header, main, footer { max-width: 70rem; margin: 0 auto; padding: 0 1.25rem; }
+header, main, footer { max-width: 80rem; margin: 0 auto; padding: 0 1.25rem; }
 header { padding-top: 2.5rem; }
 h1 { font-size: clamp(1.6rem, 4vw, 2.3rem); line-height: 1.2; margin: 0 0 .6rem; letter-spacing: -.015em; }
 h2 { font-size: 1.3rem; line-height: 1.3; margin: 0 0 .5rem; }
@@ -42,7 +42,7 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 .scroll:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
 table { border-collapse: collapse; width: 100%; font-size: .95rem; }
 caption { text-align: left; padding-bottom: .4rem; font-size: .9rem; }
-th, td { text-align: left; padding: .45rem .7rem; border-bottom: 1px solid var(--line); vertical-align: baseline; }
+th, td { text-align: left; padding: .45rem .55rem; border-bottom: 1px solid var(--line); vertical-align: baseline; }
 th { font-weight: 600; }
 thead th { color: var(--soft); font-size: .85rem; line-height: 1.35; vertical-align: bottom; }
 tbody th { min-width: 7.5rem; }
