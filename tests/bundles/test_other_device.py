@@ -16,10 +16,9 @@ from devices import DEVICE, can_compile
 
 FILES = {
     "bundles/test_segmentation_masks.py": "",
-    "bundles/test_segmentation_training.py": "learns or seed",
+    "bundles/test_segmentation_training.py": "learns",
     "bundles/test_classification_training.py": "learns or last_model",
     "bundles/test_classification_inference.py": "row or submission or subjects",
-    "bundles/test_pretext_configs.py": "rotation and (records or chance)",
     "evaluation/test_restoration.py": "report",
     "commands/test_features.py": "",
 }
