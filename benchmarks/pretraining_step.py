@@ -7,8 +7,7 @@
 Both sides take the same cubes, 64×64×32 unless told otherwise, as training does by default: with algorithms of cuDNN
 that give the same result each time (`--nondeterministic`: the fastest ones), in bfloat16 on a GPU. Bare: forward, mean
 squared error of the sigmoid, backward and SGD step of the U-Net alone. Ours: `PretrainingTrainer` with everything on.
-They take turns, and the
-median of each is compared. At full width a step takes most of a minute on two CPU cores.
+They take turns, and the median of each is compared. At full width a step takes most of a minute on two CPU cores.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ import time
 from collections.abc import Callable
 
 import torch
-from monai.utils import set_determinism
 from torch import nn
 
 from universal_model_components.method.genesis import GenesisCorruption
@@ -102,7 +100,6 @@ def main() -> None:
     device = torch.device(options.device)
     amp = device.type == "cuda"
     placed = {"channels_last": options.channels_last, "compile": options.compile}
-    set_determinism(seed=0)
     torch.backends.cudnn.deterministic = not options.nondeterministic
     torch.backends.cudnn.benchmark = options.nondeterministic
     print(

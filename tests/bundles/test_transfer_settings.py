@@ -12,7 +12,7 @@ from classification_tasks import ADC, write_adni
 from conftest import REPOSITORY
 from ignite.engine import Events
 from monai.bundle import ConfigParser
-from task_bundles import FEATURES, SEGMENTATION, rows, run, workflow, write_segmentation_data
+from task_bundles import FEATURES, SEGMENTATION, checkpoint, rows, run, workflow, write_segmentation_data
 from user_errors import raises_user_error
 
 from universal_model_components.method.models import UniversalModel
@@ -86,16 +86,12 @@ def train(prepare, tmp_path):
     return start
 
 
-def trained(root):
-    return torch.load(root / "models" / "checkpoint.pt", "cpu", weights_only=True)["network"]
-
-
 def interrupt():
     raise KeyboardInterrupt
 
 
 def parts_that_moved(root, pretrained):
-    given, now = torch.load(pretrained, weights_only=True), trained(root)
+    given, now = torch.load(pretrained, weights_only=True), checkpoint(root)
     names = [name for name in now if name.endswith(".weight") and name in given]
     return {name.split(".")[0] for name in names if not torch.equal(now[name], given[name])}
 
@@ -121,7 +117,7 @@ def test_a_resumed_run_ends_like_one_in_one_piece(task, prepare, train):
         flow.run()
     torch.rand(7)  # whatever happens in between
     parts = train(task, "parts", resume="true", **settings)
-    first, second = trained(whole), trained(parts)
+    first, second = checkpoint(whole), checkpoint(parts)
     assert all(torch.equal(first[name], second[name]) for name in first)
     records = [[{**row, "seconds": ""} for row in rows(root / "output" / "losses.csv")] for root in (whole, parts)]
     assert records[0] == records[1]

@@ -83,7 +83,7 @@ def test_unreadable_scans_and_points_outside_are_skipped_and_named(scans, weight
     assert "skipped: " + str(scans / "no.nii") in printed
     assert "1 of 3 rows written" in printed
     with raises_user_error("2 of 3 rows skipped, listed above, and strict is true"):
-        features(str(table), weights, str(output), num_workers=0, device="cpu", strict="true")
+        features(str(table), weights, str(output), num_workers=0, device=DEVICE, strict="true")
     table.write_text("image,modality\nno.nii,ct\n")
     with raises_user_error("1 of 1 rows skipped, listed above, and none is left"):
         features(str(table), weights, str(tmp_path / "none.csv"), num_workers=0, device=DEVICE)

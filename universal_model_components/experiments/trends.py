@@ -211,7 +211,8 @@ def cost(results: Results) -> Section:
     head += ["pre-trainings", "seconds a pre-training", "peak memory, MiB"]
     finished = [*results.records.values(), *results.pretrainings.values()]
     devices = sorted({str(record["device"]) for record in finished if record.get("device")})
-    words = f"Mean wall time, and highest memory of a process, not of a GPU; device: {', '.join(devices) or 'unknown'}."
+    where = ", ".join(devices) or "not recorded"
+    words = f"Mean wall time, and highest memory of a process, not of a GPU; device: {where}."
     if any("continues" in (system.get("pretraining") or {}) for system in results.grid["systems"].values()):
         words += " A pre-training that continues another one is counted without the other's time."
     return Section("cost", "Cost", [Words(words), Table("Cost of each system", head, rows)])

@@ -139,10 +139,7 @@ def draw_intervals(
         axes = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
         for number, (axis, (title, estimates)) in enumerate(zip(axes, panels, strict=False)):
             for place, estimate in enumerate(estimates):
-                color = GREEN if estimate.low > 0 else RED if estimate.high < 0 else BLUE
-                color = color if zero and estimate.certain else BLUE
-                axis.plot([estimate.low, estimate.high], [place, place], color=color, solid_capstyle="butt")
-                axis.plot(estimate.value, place, "o", color=color, markersize=5)
+                _draw_estimate(axis, place, estimate, zero)
             if zero:
                 axis.axvline(0, **faint_line())
             repeated = number % columns > 0 and labels[number] == labels[number - 1]
@@ -155,3 +152,10 @@ def draw_intervals(
         for axis in axes[len(panels) :]:
             axis.set_axis_off()
         return to_svg(figure)
+
+
+def _draw_estimate(axis: Axes, place: int, estimate: Estimate, zero: bool) -> None:
+    color = GREEN if estimate.low > 0 else RED if estimate.high < 0 else BLUE
+    color = color if zero and estimate.certain else BLUE
+    axis.plot([estimate.low, estimate.high], [place, place], color=color, solid_capstyle="butt")
+    axis.plot(estimate.value, place, "o", color=color, markersize=5)

@@ -71,12 +71,14 @@ class MergedUpBlock(nn.Module):
         super().__init__()
         conv, channels = block.block.conv1, block.up.out_channels
         from_up, from_skip = conv.weight[:, :channels], conv.weight[:, channels:]
-        # the two kernels convolved with each other; PyTorch convolutions are cross-correlations, so flip
-        kernel = conv_transpose3d(block.up.weight, from_up.flip(2, 3, 4).transpose(0, 1))
-        bias_kernel = torch.einsum("omijk,m->oijk", from_up, block.up.bias)[:, None]
+        from_up, up_weight, up_bias = (torch.as_tensor(t).cpu() for t in (from_up, block.up.weight, block.up.bias))
+        with torch.autocast("cpu", enabled=False):  # in full precision on any device, also without TF32
+            # the two kernels convolved with each other; PyTorch convolutions are cross-correlations, so flip
+            kernel = conv_transpose3d(up_weight, from_up.flip(2, 3, 4).transpose(0, 1))
+            bias_kernel = torch.einsum("omijk,m->oijk", from_up, up_bias)[:, None]
         kernels = {"kernel": kernel, "skip_kernel": from_skip, "bias": conv.bias, "bias_kernel": bias_kernel}
         for name, tensor in kernels.items():
-            self.register_buffer(name, torch.as_tensor(tensor).detach().clone())
+            self.register_buffer(name, torch.as_tensor(tensor).detach().clone().to(conv.weight.device))
         self.norm1, self.conv2, self.norm2 = block.block.norm1, block.block.conv2, block.block.norm2
         self.activation = block.block.activation
         self.bias_maps: dict[tuple, Tensor] = {}

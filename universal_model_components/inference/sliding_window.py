@@ -77,12 +77,8 @@ class FastSlidingWindowInferer(SlidingWindowInferer):
         return self._known[1]
 
     def _make(self, network: nn.Module) -> Callable:
-        device = next(network.parameters()).device
-        made = copy.deepcopy(network).cpu()  # weights are combined in full precision: no TF32, no autocast
-        with torch.autocast("cpu", enabled=False):
-            made = fold_normalization(made) if self.fold else made
-            made = merge_upsampling(made) if self.merge else made
-        made = made.to(device)
+        made = fold_normalization(network) if self.fold else copy.deepcopy(network)
+        made = merge_upsampling(made) if self.merge else made
         if self.channels_last:
             made = made.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         if not self.compile:

@@ -125,10 +125,10 @@ class TrainingCheckpoint:
             self._save(engine)
 
     def _save(self, engine: Engine) -> None:
-        state: dict[str, Any] = {name: thing.state_dict() for name, thing in self._everything(engine).items()}
-        state["identity"] = self.identity
         if idist.get_rank() > 0:
             return
+        state: dict[str, Any] = {name: thing.state_dict() for name, thing in self._everything(engine).items()}
+        state["identity"] = self.identity
         if all(map(_is_finite, self.objects.values())):
             write_atomically(self.file, lambda path: torch.save(state, path))
         else:
